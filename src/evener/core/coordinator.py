@@ -1,0 +1,491 @@
+"""The server's machine: it hears what happened and says what to do.
+
+It keeps the books (ledger, members, versions) and asks its policy the questions whose answers differ between
+strategies. See ``docs/architecture.md`` for the life of a ticket.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from . import commands as c
+from . import events as e
+from .ledger import Epoch, Fate, Lot, Ticket, TicketState
+from .members import Mean, Member
+from .policies.base import Policy
+from .state import RunState, Settings
+
+SNAPSHOTS = 2
+"""Epochs whose snapshot the script on the server may owe before the next epoch is held."""
+
+REFUSED_BATCHES = 8
+"""Batches' worth of refused contributions in a row, none applied, after which a run is given up."""
+
+GUESS = 100.0
+"""Samples/s of a worker about which nothing is known yet."""
+
+LEASE = 10.0
+"""A started ticket is given up when it is late by this many times its expected duration (and by ``patience``)."""
+
+
+class Coordinator:
+    """Decides for the server.
+
+    Args:
+        settings: what is fixed for the run.
+        policy: the strategy; the coordinator owns it from here on.
+
+    Example:
+        >>> from evener.core.policies import Balanced
+        >>> run = Coordinator(Settings(batch=32, epochs=1), Balanced())
+        >>> run.handle(e.Joined(worker=0, pace=100.0), now=0.0)
+        [DrawEpoch(epoch=0)]
+        >>> [type(command).__name__ for command in run.handle(e.EpochDrawn(0, positions=64), now=0.0)]
+        ['Grant']
+    """
+
+    def __init__(self, settings: Settings, policy: Policy) -> None:
+        self.state = RunState(settings)
+        self.policy = policy
+        self.finished = False
+        self._out: list[c.Command] = []
+        self._first_join: float | None = None
+        self._begun = False
+        self._drawing = False
+        self._holding = False
+        self._next_epoch = 0
+        self._ended = 0
+        self._snapshots: set[int] = set()
+        self._pushes: dict[int, list[c.Accumulate]] = {}
+        self._steps: deque[tuple[list[c.Accumulate], c.Step, Lot | None]] = deque()
+        self._stepping: Lot | None = None
+        self._in_flight = False
+        self._issued = 0
+        self._refused_in_row = 0
+        self._last_refusal = ""
+        self._hungry: set[int] = set()
+        self._leases_checked = 0.0
+        self._lots_opened = 0
+
+    # The face -----------------------------------------------------------------------------------------------
+
+    def handle(self, event: e.Event, now: float) -> list[c.Command]:
+        """Take one event at server time ``now`` (s) and return what to do, in order.
+
+        Events about workers or tickets that are no more are normal races and change nothing.
+        """
+        self._out = []
+        if not self.finished:
+            self._hear(event, now)
+            if not self.finished:
+                self._advance(now)
+        return self._out
+
+    def deadline(self) -> float | None:
+        """The time at which to send a ``Tick`` if nothing happens before; ``None``: no need."""
+        if self.finished:
+            return None
+        times = [self.policy.deadline(self.state)]
+        if not self._begun and self._first_join is not None:
+            times.append(self._first_join + self.state.settings.patience)
+        if self.state.ledger.tickets:
+            times.append(self._leases_checked + 1.0)
+        return min((time for time in times if time is not None), default=None)
+
+    # Hearing ------------------------------------------------------------------------------------------------
+
+    def _hear(self, event: e.Event, now: float) -> None:
+        if isinstance(event, e.Started | e.Computed | e.Declined | e.Arrived):
+            member = self.state.members.get(event.worker)
+            if member is not None and member.absent:
+                member.absent = False
+                self._hungry.add(member.worker)
+        match event:
+            case e.Joined(worker, version, pace, lookahead):
+                self._joined(worker, version, pace, lookahead, now)
+            case e.Left(worker, reason):
+                self._left(worker, reason)
+            case e.EpochDrawn(epoch, positions):
+                self._drawing = False
+                self.state.ledger.open_epoch(epoch, positions)
+            case e.Started(worker, ticket, version):
+                self._started(worker, ticket, version, now)
+            case e.Computed(worker, ticket, seconds):
+                self._computed(worker, ticket, seconds, now)
+            case e.Arrived():
+                self._arrived(event, now)
+            case e.Declined(worker, ticket):
+                if found := self._live(worker, ticket):
+                    self._settle(found, Fate.DECLINED)
+                    self._hungry.add(worker)
+            case e.Released(worker, ticket):
+                if found := self._live(worker, ticket):
+                    self._give_back(found, "revoked")
+            case e.Received(worker, version):
+                if member := self.state.members.get(worker):
+                    member.version = max(member.version, version)
+                    if member.awaits is not None and version >= member.awaits[0]:
+                        member.turn.add(now - member.awaits[1])
+                        member.awaits = None
+                    member.schedule(now, self.state.version)
+            case e.StepDone(version, _):
+                self._step_done(version, now)
+            case e.SnapshotTaken(epoch):
+                self._snapshots.discard(epoch)
+                self._holding = False
+            case e.StopAsked(reason):
+                self._finish(reason, ok=True)
+            case e.Tick():
+                self._relieve(now)
+
+    def _joined(self, worker: int, version: int, pace: float | None, lookahead: int, now: float) -> None:
+        self._left(worker, "joined anew")
+        if pace is None or pace <= 0:
+            known = [m.pace.value for m in self.state.members.values()]
+            pace = min(known, default=GUESS)
+        if self._first_join is None:
+            self._first_join = now
+        member = Member(worker, Mean(pace), lookahead, now, version)
+        self.state.members[worker] = member
+        self._hungry.add(worker)
+
+    def _left(self, worker: int, reason: str) -> None:
+        member = self.state.members.pop(worker, None)
+        if member is None:
+            return
+        self._hungry.discard(worker)
+        for ticket in list(member.tickets.values()):
+            self._give_back(ticket, reason)
+
+    def _live(self, worker: int, ticket: int) -> Ticket | None:
+        found = self.state.ledger.tickets.get(ticket)
+        return found if found is not None and found.worker == worker else None
+
+    def _started(self, worker: int, ticket: int, version: int, now: float) -> None:
+        found = self._live(worker, ticket)
+        if found is None or found.state is not TicketState.QUEUED:
+            return
+        member = self.state.members[worker]
+        found.state = TicketState.STARTED
+        found.version, found.started, found.revoking = version, now, False
+        member.schedule(now, self.state.version)
+        self._hungry.add(worker)
+
+    def _computed(self, worker: int, ticket: int, seconds: float, now: float) -> None:
+        member = self.state.members.get(worker)
+        found = self._live(worker, ticket)
+        if member is None or found is None or found.state is TicketState.COMPUTED:
+            return
+        found.state = TicketState.COMPUTED
+        if seconds > 0:
+            member.pace.add(found.size / seconds)
+        found.computed = now
+        member.schedule(now, self.state.version)
+        self._hungry.add(worker)
+
+    def _arrived(self, push: e.Arrived, now: float) -> None:
+        member = self.state.members.get(push.worker)
+        if member is None:
+            return
+        self._hungry.add(push.worker)
+        tickets = [found for ticket in push.tickets if (found := self._live(push.worker, ticket))]
+        samples = sum(ticket.size for ticket in tickets)
+        lots = {ticket.lot.index for ticket in tickets}
+        if len(tickets) != len(push.tickets) or len(push.versions) != len(push.tickets) or len(lots) != 1:
+            self._discard(push, tickets, "some of its tickets are no longer this worker's")
+            return
+        lot = tickets[0].lot
+        target = lot.index if self.policy.collects else self._issued
+        staleness = target - min(push.versions)
+        computed = [ticket.computed for ticket in tickets if ticket.computed is not None]
+        if computed:
+            member.uplink.add(now - max(computed))
+            if member.awaits is None:
+                member.awaits = (target + 1, max(computed))
+        if push.verdict != "ok":
+            self._refuse(push, tickets, samples)
+        elif self.policy.too_stale(staleness):
+            self._discard(push, tickets, f"staleness {staleness} is beyond the bound")
+        else:
+            self._accept(push, tickets, lot, samples, staleness, target)
+
+    def _accept(
+        self, push: e.Arrived, tickets: list[Ticket], lot: Lot, samples: int, staleness: int, target: int
+    ) -> None:
+        self._refused_in_row = 0
+        for ticket, version in zip(tickets, push.versions, strict=True):
+            if version < target:
+                lot.stale += ticket.size
+            self._settle(ticket, Fate.APPLIED)
+        if not self.policy.collects:
+            rate_scale = samples / self.state.settings.batch
+            add = c.Accumulate(push.worker, push.push, target, samples, 1.0, staleness)
+            self._queue_step([add], samples, 1.0, rate_scale, self._batches_due(lot, samples), None)
+            return
+        lot.weight += push.weight
+        add = c.Accumulate(
+            push.worker, push.push, target, samples, push.weight / self.state.settings.batch, staleness
+        )
+        if self.policy.in_rank_order:
+            self._pushes.setdefault(lot.index, []).append(add)
+        else:
+            self._out.append(add)
+
+    # Contributions that do not count ------------------------------------------------------------------------
+
+    def _refuse(self, push: e.Arrived, tickets: list[Ticket], samples: int) -> None:
+        self._out.append(c.Discard(push.worker, push.push, push.verdict, samples, refused=True))
+        lot = tickets[0].lot
+        for ticket in tickets:
+            self._settle(ticket, Fate.REFUSED)
+        if not self.policy.collects and (due := self._batches_due(lot, samples)):
+            self._queue_step([], 0, 1.0, 1.0, due, None)
+        self._refused_in_row += samples
+        self._last_refusal = push.verdict
+        if self._refused_in_row >= REFUSED_BATCHES * self.state.settings.batch:
+            self._give_up()
+
+    def _discard(self, push: e.Arrived, tickets: list[Ticket], why: str) -> None:
+        samples = sum(ticket.size for ticket in tickets)
+        self._out.append(c.Discard(push.worker, push.push, why, samples, refused=False))
+        for ticket in tickets:
+            self._give_back(ticket, why)
+
+    def _give_up(self) -> None:
+        self._finish(f"every contribution was refused: {self._last_refusal}", ok=False)
+
+    def _give_back(self, ticket: Ticket, why: str) -> None:
+        self.state.ledger.give_back(ticket)
+        self._forget(ticket)
+        self._out.append(c.Returned(ticket.id, why))
+        self._hungry.update(self.state.members)
+
+    def _settle(self, ticket: Ticket, fate: Fate) -> None:
+        self.state.ledger.settle(ticket, fate)
+        self._forget(ticket)
+
+    def _forget(self, ticket: Ticket) -> None:
+        if member := self.state.members.get(ticket.worker):
+            member.tickets.pop(ticket.id, None)
+
+    def _relieve(self, now: float) -> None:
+        """Do something about tickets that hold the others up."""
+        for late in self.policy.late(self.state, now):
+            ticket = late.ticket
+            if late.to is not None:
+                self.state.ledger.move(ticket, late.to)
+                self._out.append(c.Moved(ticket.id, late.to.index))
+                self._hungry.update(self.state.members)
+            elif late.expire:
+                self._give_back(ticket, "overdue")
+            else:
+                ticket.revoking = True
+                self._out.append(c.Revoke(ticket.worker, ticket.id))
+            # What moved or expired is pushed as it is: tickets granted from now on are summed apart from it.
+            if member := self.state.members.get(ticket.worker):
+                member.groups = {lot: group for lot, group in member.groups.items() if group != ticket.group}
+        if now - self._leases_checked < 1.0:
+            return
+        self._leases_checked = now
+        patience = self.state.settings.patience
+        for member in list(self.state.members.values()):
+            for ticket in list(member.tickets.values()):
+                if ticket.started is None or ticket.due is None:
+                    continue
+                if now - ticket.due > max(patience, LEASE * (ticket.due - ticket.started)):
+                    self._give_up_on(member)
+                    break
+
+    def _give_up_on(self, member: Member) -> None:
+        """It answers but does not finish: free what it has, and wait until it shows progress."""
+        member.absent = True
+        for ticket in list(member.tickets.values()):
+            self._give_back(ticket, f"worker {member.worker} does not finish it")
+
+    # Advancing ----------------------------------------------------------------------------------------------
+
+    def _advance(self, now: float) -> None:
+        settings = self.state.settings
+        if not self._begun:
+            waited = self._first_join is not None and now >= self._first_join + settings.patience
+            if not self.state.members or (len(self.state.members) < settings.workers and not waited):
+                return
+            self._begun = True
+        self._open_lots()
+        self._close_lots()
+        self._end_epochs()
+        self._send_step()
+        if not self.finished:
+            self._feed(now)
+
+    def _open_lots(self) -> None:
+        ledger = self.state.ledger
+        while not self._drawing:
+            epoch = ledger.epochs.get(self._next_epoch)
+            oldest = min(ledger.lots, default=self._lots_opened)
+            if self.policy.collects:
+                oldest = self.state.version
+            if self._lots_opened > oldest + self.policy.lots_ahead:
+                return
+            if epoch is None:
+                if self._next_epoch < self.state.settings.epochs and not self._held():
+                    self._drawing = True
+                    self._out.append(c.DrawEpoch(self._next_epoch))
+                return
+            if epoch.unlotted == 0:
+                self._next_epoch += 1
+                continue
+            if self.state.settings.drop_last and epoch.unlotted < self.state.settings.batch:
+                self._out.append(c.Dropped(epoch.index, ledger.drop_rest(epoch)))
+                continue
+            quota = self.policy.quota(self.state, epoch.unlotted)
+            if not self.policy.collects and self.state.settings.drop_last:
+                quota -= quota % self.state.settings.batch
+            lot = ledger.open_lot(epoch, quota)
+            self._lots_opened = lot.index + 1
+            self._choose_sitters(lot)
+            self.policy.opened(self.state, lot)
+            self._hungry.update(self.state.members)
+
+    def _held(self) -> bool:
+        """Whether the next epoch must wait: its end would be one snapshot too many."""
+        under_way = self._next_epoch - self._ended
+        held = len(self._snapshots) + under_way >= SNAPSHOTS
+        idle = not any(lot.free for lot in self.state.ledger.lots.values())
+        if held and self._snapshots and idle and not self._holding:
+            self._holding = True
+            self._out.append(c.Hold(self._next_epoch, len(self._snapshots)))
+        return held
+
+    def _choose_sitters(self, lot: Lot) -> None:
+        for member in self.state.members.values():
+            why = self.policy.sits_out(self.state, member)
+            if bool(why) != member.sits_out:
+                member.sits_out = bool(why)
+                self._out.append(c.SitOut(member.worker, why))
+
+    def _close_lots(self) -> None:
+        if not self.policy.collects:
+            for lot in self.state.lots():
+                if lot.complete:
+                    self.state.ledger.close_lot(lot)
+                    self.policy.closed(self.state, lot)
+            return
+        lot = self.state.ledger.lots.get(self.state.version)
+        if lot is None or self._stepping is lot or not lot.complete:
+            return
+        self._stepping = lot
+        adds = sorted(self._pushes.pop(lot.index, []), key=lambda add: (add.worker, add.push))
+        # 1 where what was applied is the whole batch: no rounding is added to what synchronous SGD computes.
+        batch = self.state.settings.batch
+        rescale = 1.0 if lot.weight in (0.0, batch) else batch / lot.weight
+        self._queue_step(adds, lot.applied, rescale, 1.0, 1, lot)
+
+    def _batches_due(self, lot: Lot, samples: int) -> int:
+        """How often ``step_scheduler`` is due after ``samples`` more of an epoch's lot are settled."""
+        batch = self.state.settings.batch
+        after = lot.settled
+        due = after // batch - (after - samples) // batch
+        return due + (1 if after == lot.quota and after % batch else 0)
+
+    def _queue_step(
+        self, adds: list[c.Accumulate], samples: int, rescale: float, rate: float, batches: int, lot: Lot | None
+    ) -> None:
+        step = c.Step(self._issued, self._issued + 1, samples, rescale, rate, batches)
+        self._issued += 1
+        self._steps.append((adds, step, lot))
+
+    def _send_step(self) -> None:
+        if self._steps and not self._in_flight:
+            adds, step, _ = self._steps[0]
+            self._out.extend(adds)
+            self._out.append(step)
+            self._in_flight = True
+
+    def _step_done(self, version: int, now: float) -> None:
+        if not self._in_flight or self._steps[0][1].version != version:
+            return
+        _, _, lot = self._steps.popleft()
+        self._in_flight = False
+        self.state.version = version
+        self._out.append(c.Publish(version))
+        if lot is not None:
+            self.state.ledger.close_lot(lot)
+            self._stepping = None
+            self.policy.closed(self.state, lot)
+            for member in self.state.members.values():
+                member.groups.pop(lot.index, None)
+                member.schedule(now, version)
+            self._hungry.update(self.state.members)
+
+    def _end_epochs(self) -> None:
+        epoch = self.state.ledger.epochs.get(self._ended)
+        if epoch is None or not epoch.complete or self._steps or self.finished:
+            return
+        if self._next_epoch == epoch.index and epoch.unlotted == 0:
+            self._next_epoch += 1
+        ends = epoch.ends
+        self._ended += 1
+        self._snapshots.add(epoch.index)
+        self._out.append(
+            c.EndEpoch(
+                epoch.index,
+                self.state.version,
+                ends[Fate.APPLIED],
+                ends[Fate.DECLINED],
+                ends[Fate.REFUSED],
+                ends[Fate.DROPPED],
+            )
+        )
+        del self.state.ledger.epochs[epoch.index]
+        if not ends[Fate.APPLIED] and epoch.positions > ends[Fate.DROPPED]:
+            if ends[Fate.REFUSED]:
+                self._give_up()
+            else:
+                self._finish("no contribution in a whole epoch: the script never called optimizer.step()", ok=False)
+        elif self._ended == self.state.settings.epochs:
+            self._finish("complete", ok=True)
+
+    def _finish(self, reason: str, ok: bool) -> None:
+        if not self.finished:
+            self.finished = True
+            self._out.append(c.Finish(reason, ok))
+
+    # Feeding ------------------------------------------------------------------------------------------------
+
+    def _feed(self, now: float) -> None:
+        """Offer each worker that may have room a ticket: those that idle first, then by id."""
+        hungry = [m for w in self._hungry if (m := self.state.members.get(w)) and not m.absent]
+        self._hungry.clear()
+        for member in sorted(hungry, key=lambda m: (len(m.tickets), m.worker)):
+            while self._has_room(member):
+                wanted = self.policy.assign(self.state, member, now)
+                if wanted is None or (wanted.min_version > self.state.version and self._blocked(member)):
+                    # What is free now was left to somebody better placed, who may yet stall: ask again.
+                    if any(lot.free for lot in self.state.ledger.lots.values()):
+                        self._hungry.add(member.worker)
+                    break
+                self._grant(member, wanted.lot, wanted.size, wanted.min_version, now)
+
+    def _has_room(self, member: Member) -> bool:
+        """One ticket under way and ``lookahead`` in the queue; one more may wait for a version to come."""
+        startable = [t for t in member.queued() if t.min_version <= self.state.version]
+        return len(startable) < member.lookahead
+
+    def _blocked(self, member: Member) -> bool:
+        return any(t.min_version > self.state.version for t in member.queued())
+
+    def _grant(self, member: Member, lot: Lot, size: int, min_version: int, now: float) -> None:
+        if lot.free - size == 1:
+            size += 1  # a ticket of one sample would be a batch that BatchNorm cannot normalise
+        group = member.groups.get(lot.index) if self.policy.collects else None
+        ticket = self.state.ledger.issue(lot, member.worker, size, min_version, group, now)
+        if self.policy.collects:
+            member.groups[lot.index] = ticket.group
+        member.tickets[ticket.id] = ticket
+        member.schedule(now, self.state.version)
+        self._out.append(
+            c.Grant(
+                member.worker, ticket.id, lot.epoch, lot.index, ticket.group, ticket.ranges, min_version
+            )
+        )

@@ -1,0 +1,179 @@
+"""What the machines hear. Plain values: recorded, replayed and compared as they are.
+
+Times are seconds on the server's monotonic clock and always travel beside an event, never in it; durations
+(``seconds``) are measured where they happen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .ranges import Range
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A worker holds ``version`` and is ready. ``pace``: its probe's samples/s, ``None`` if it could not be measured."""
+
+    worker: int
+    version: int = 0
+    pace: float | None = None
+    lookahead: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A worker is gone: it said so, its connection ended, or it was silent for too long."""
+
+    worker: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EpochDrawn:
+    """The sampler's order for ``epoch`` exists and has ``positions`` entries."""
+
+    epoch: int
+    positions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A worker began to compute ``ticket`` on parameters of ``version``."""
+
+    worker: int
+    ticket: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """A worker finished ``ticket``: ``seconds`` from the moment it could start (loading included)."""
+
+    worker: int
+    ticket: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A push is at the server, whole.
+
+    ``versions`` has, per ticket, the parameters it was computed on: bulk and control travel apart, so this may be
+    here before ``Started`` is. ``weight`` is the sum of the ``optimizer.step`` weights (samples, unless the script
+    gave others). ``verdict`` is ``"ok"`` or the numeric layer's reason to refuse it.
+    """
+
+    worker: int
+    push: int
+    tickets: tuple[int, ...]
+    versions: tuple[int, ...]
+    weight: float
+    verdict: str = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """The script saw ``ticket``'s samples and did not step: they end here."""
+
+    worker: int
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A worker gives a revoked ticket back, not started: its samples are free again."""
+
+    worker: int
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A worker holds the parameters of ``version`` (installed, or ready to be)."""
+
+    worker: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """The numeric layer carried out the step that made ``version``; it took ``seconds``."""
+
+    version: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotTaken:
+    """The script on the server took the snapshot of ``epoch``."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """The script on the server, or the user, wants the run to end."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Nothing happened, but a deadline passed."""
+
+
+Event = (
+    Joined
+    | Left
+    | EpochDrawn
+    | Started
+    | Computed
+    | Arrived
+    | Declined
+    | Released
+    | Received
+    | StepDone
+    | SnapshotTaken
+    | StopAsked
+    | Tick
+)
+
+
+# What a worker's machine hears ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The coordinator's :class:`~evener.core.commands.Grant`, at the worker."""
+
+    ticket: int
+    epoch: int
+    step: int
+    group: int
+    ranges: tuple[Range, ...]
+    min_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """Give ``ticket`` back if it was not started."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class VersionReady:
+    """The parameters of ``version`` are in this process."""
+
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class ComputeDone:
+    """The script stepped (``declined=False``) or asked for the next batch without stepping."""
+
+    declined: bool = False
+
+
+WorkerEvent = Granted | Revoked | VersionReady | ComputeDone

@@ -1,0 +1,191 @@
+"""The ledger: which positions are where, so that each counts exactly once.
+
+A *lot* is what a policy collects towards: one batch for policies that step once per batch, a whole epoch for those
+that step per push. Its *pool* holds the positions nobody has. Tickets take positions out of a pool and either settle
+them (applied, declined, refused) or give them back. The ledger knows nothing of time, pace or policy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from . import ranges as r
+from .ranges import Range
+
+
+class TicketState(Enum):
+    """Where a ticket is in its life; ``docs/architecture.md`` draws it."""
+
+    QUEUED = "queued"
+    STARTED = "started"
+    COMPUTED = "computed"
+    ARRIVED = "arrived"
+
+
+class Fate(Enum):
+    """How a position ends. Exactly one of these, exactly once."""
+
+    APPLIED = "applied"
+    DECLINED = "declined"
+    REFUSED = "refused"
+    DROPPED = "dropped"
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """The right and duty of ``worker`` to compute the gradient of ``ranges``, once.
+
+    ``due`` is when its contribution should be here, by the worker's own pace; ``None`` while that depends on others.
+    """
+
+    id: int
+    worker: int
+    lot: Lot
+    group: int
+    ranges: tuple[Range, ...]
+    size: int
+    min_version: int
+    granted: float
+    state: TicketState = TicketState.QUEUED
+    version: int | None = None
+    started: float | None = None
+    computed: float | None = None
+    due: float | None = None
+    revoking: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Lot:
+    """``quota`` positions of one epoch, collected together. Counts are in samples."""
+
+    index: int
+    epoch: int
+    quota: int
+    pool: list[Range]
+    free: int
+    tickets: dict[int, Ticket] = field(default_factory=dict)
+    applied: int = 0
+    declined: int = 0
+    refused: int = 0
+    stale: int = 0
+    weight: float = 0.0
+
+    @property
+    def settled(self) -> int:
+        """Samples that reached their end."""
+        return self.applied + self.declined + self.refused
+
+    @property
+    def complete(self) -> bool:
+        """Nothing is in the pool and no ticket is out."""
+        return self.settled == self.quota
+
+
+@dataclass(slots=True)
+class Epoch:
+    """One pass over the sampler's order; counts are in samples."""
+
+    index: int
+    positions: int
+    stream: list[Range]
+    unlotted: int
+    ends: dict[Fate, int] = field(default_factory=lambda: dict.fromkeys(Fate, 0))
+
+    @property
+    def complete(self) -> bool:
+        """Every position is settled."""
+        return sum(self.ends.values()) == self.positions
+
+
+class Ledger:
+    """Opens epochs and lots, issues tickets and settles them.
+
+    Invariant, checked by the property tests: for each epoch, stream + pools + live tickets + ends == positions.
+    """
+
+    def __init__(self) -> None:
+        self.epochs: dict[int, Epoch] = {}
+        self.lots: dict[int, Lot] = {}
+        self.tickets: dict[int, Ticket] = {}
+        self._next_ticket = 0
+        self._next_lot = 0
+
+    def open_epoch(self, index: int, positions: int) -> Epoch:
+        """Start the stream of epoch ``index``."""
+        stream = [(0, positions)] if positions else []
+        epoch = self.epochs[index] = Epoch(index, positions, stream, positions)
+        return epoch
+
+    def drop_rest(self, epoch: Epoch) -> tuple[Range, ...]:
+        """End what is left of the stream as dropped; returns the positions."""
+        rest = r.take(epoch.stream, epoch.unlotted)
+        epoch.ends[Fate.DROPPED] += epoch.unlotted
+        epoch.unlotted = 0
+        return rest
+
+    def open_lot(self, epoch: Epoch, quota: int) -> Lot:
+        """Cut the next ``quota`` positions from the stream into a lot of their own."""
+        pool = list(r.take(epoch.stream, quota))
+        epoch.unlotted -= quota
+        lot = Lot(self._next_lot, epoch.index, quota, pool, quota)
+        self.lots[lot.index] = lot
+        self._next_lot += 1
+        return lot
+
+    def close_lot(self, lot: Lot) -> None:
+        """Forget a lot whose every position is settled."""
+        del self.lots[lot.index]
+
+    def issue(self, lot: Lot, worker: int, size: int, min_version: int, group: int | None, now: float) -> Ticket:
+        """Take ``size`` positions out of the lot's pool. ``group``: an earlier ticket's to be pushed with, or none."""
+        taken = r.take(lot.pool, size)
+        lot.free -= size
+        ident = self._next_ticket
+        self._next_ticket += 1
+        ticket = Ticket(ident, worker, lot, ident if group is None else group, taken, size, min_version, now)
+        lot.tickets[ident] = self.tickets[ident] = ticket
+        return ticket
+
+    def give_back(self, ticket: Ticket) -> None:
+        """Return the ticket's positions to its lot's pool; the ticket is no more."""
+        r.give_back(ticket.lot.pool, ticket.ranges)
+        ticket.lot.free += ticket.size
+        self._forget(ticket)
+
+    def settle(self, ticket: Ticket, fate: Fate) -> None:
+        """End the ticket's positions."""
+        lot = ticket.lot
+        match fate:
+            case Fate.APPLIED:
+                lot.applied += ticket.size
+            case Fate.DECLINED:
+                lot.declined += ticket.size
+            case Fate.REFUSED:
+                lot.refused += ticket.size
+            case Fate.DROPPED:
+                raise ValueError("only what is left of a stream is dropped, never a ticket")
+        self.epochs[lot.epoch].ends[fate] += ticket.size
+        self._forget(ticket)
+
+    def move(self, ticket: Ticket, lot: Lot) -> None:
+        """Let the ticket count for ``lot``, whose pool repays the positions to the ticket's old one.
+
+        Both lots keep their quota, so each still sums to exactly its batch.
+
+        Raises:
+            ValueError: the pool of ``lot`` cannot repay, or the lots are of different epochs.
+        """
+        if lot.free < ticket.size or lot.epoch != ticket.lot.epoch:
+            raise ValueError("a ticket moves only to a lot of its epoch that can repay its positions")
+        old = ticket.lot
+        r.give_back(old.pool, r.take(lot.pool, ticket.size))
+        lot.free -= ticket.size
+        old.free += ticket.size
+        del old.tickets[ticket.id]
+        lot.tickets[ticket.id] = ticket
+        ticket.lot = lot
+
+    def _forget(self, ticket: Ticket) -> None:
+        del ticket.lot.tickets[ticket.id]
+        del self.tickets[ticket.id]

@@ -1,0 +1,98 @@
+"""The members of a run as the coordinator sees them: who is here, how fast, what they have in hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .ledger import Ticket, TicketState
+
+
+@dataclass(slots=True)
+class Mean:
+    """An exponentially weighted mean; the first observation replaces the guess.
+
+    >>> mean = Mean(1.0)
+    >>> mean.add(3.0); mean.add(5.0); mean.value
+    3.5
+    """
+
+    value: float
+    gain: float = 0.25
+    known: bool = False
+
+    def add(self, observation: float) -> None:
+        """Move the mean towards ``observation``."""
+        self.value += (observation - self.value) * (self.gain if self.known else 1.0)
+        self.known = True
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """A live worker.
+
+    Attributes:
+        pace: samples/s it computes now, loading and installing included.
+        uplink: seconds from the end of a push's last micro-batch to its arrival.
+        turn: seconds from the end of a push's last micro-batch to newer parameters at the worker (``δ`` in the docs).
+        version: newest version the worker is known to hold.
+        groups: the group its tickets of a lot are summed in, by lot.
+        awaits: the version that will contain its last push, and when that push began.
+        absent: given up on, until it shows progress.
+    """
+
+    worker: int
+    pace: Mean
+    lookahead: int
+    joined: float
+    version: int
+    uplink: Mean = field(default_factory=lambda: Mean(0.005))
+    turn: Mean = field(default_factory=lambda: Mean(0.02))
+    tickets: dict[int, Ticket] = field(default_factory=dict)
+    groups: dict[int, int] = field(default_factory=dict)
+    awaits: tuple[int, float] | None = None
+    sits_out: bool = False
+    absent: bool = False
+
+    def queued(self) -> list[Ticket]:
+        """Tickets it has not started, oldest first."""
+        return [t for t in self.tickets.values() if t.state is TicketState.QUEUED]
+
+    def computing(self) -> Ticket | None:
+        """The ticket under way."""
+        return next((t for t in self.tickets.values() if t.state is TicketState.STARTED), None)
+
+    def ready(self, now: float, version: int) -> float:
+        """When it will have computed all that it may start once it holds ``version``.
+
+        Args:
+            now: server time, seconds.
+            version: the newest published version: tickets that need a newer one do not count.
+        """
+        at = now
+        ahead = 0
+        for ticket in self.tickets.values():
+            if ticket.state is TicketState.STARTED and ticket.started is not None:
+                at = max(now, ticket.started + ticket.size / self.pace.value)
+            elif ticket.state is TicketState.QUEUED and ticket.min_version <= version:
+                ahead += ticket.size
+        return at + ahead / self.pace.value
+
+    def schedule(self, now: float, version: int) -> None:
+        """Set when each of its tickets is due: in turn, at its own pace; a push waits for the last of its group."""
+        at = now
+        group_due: dict[int, float] = {}
+        for ticket in sorted(self.tickets.values(), key=lambda t: (t.state is TicketState.QUEUED, t.lot.index, t.id)):
+            if ticket.state is TicketState.STARTED:
+                at = (now if ticket.started is None else ticket.started) + ticket.size / self.pace.value
+            elif ticket.state is TicketState.QUEUED:
+                if ticket.min_version > version:
+                    ticket.due = None
+                    continue
+                if ticket.min_version > self.version:
+                    at = max(at, now + self.turn.value)
+                at += ticket.size / self.pace.value
+            ticket.due = at + self.uplink.value
+            group_due[ticket.group] = max(group_due.get(ticket.group, 0.0), ticket.due)
+        for ticket in self.tickets.values():
+            if ticket.state is TicketState.COMPUTED and ticket.due is not None:
+                ticket.due = group_due[ticket.group]

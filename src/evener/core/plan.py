@@ -1,0 +1,126 @@
+"""Arithmetic of the balanced plan: ticket sizes, the forecast of a step's close, who may run ahead.
+
+Pure functions of numbers, so that each can be checked by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+USEFUL = 16
+"""Smallest micro-batch that a device computes efficiently and that BatchNorm bears, in samples."""
+
+LADDER = (1.0, 1.5, 2.0, 3.0, 4.0, 8.0)
+"""Ticket sizes as multiples of the smallest: few sizes, so kernels and pace estimates settle."""
+
+
+def ladder(batch: int, workers: int) -> tuple[int, ...]:
+    """Ticket sizes for a batch of ``batch`` samples over ``workers`` workers, ascending.
+
+    The smallest is :data:`USEFUL`, or ``batch / workers`` where that is less, and never under 2 unless the
+    batch is.
+
+    >>> ladder(512, 4)
+    (16, 24, 32, 48, 64, 128)
+    >>> ladder(32, 4)
+    (8, 12, 16, 24, 32)
+    """
+    smallest = max(min(USEFUL, batch // max(1, workers)), min(2, batch))
+    return tuple(sorted({min(batch, int(smallest * factor)) for factor in LADDER}))
+
+
+def floor_to(sizes: Sequence[int], wanted: float) -> int:
+    """The largest of ``sizes`` that is at most ``wanted`` (the smallest if none is)."""
+    return max((size for size in sizes if size <= wanted), default=sizes[0])
+
+
+def ceil_to(sizes: Sequence[int], wanted: float) -> int:
+    """The smallest of ``sizes`` that is at least ``wanted`` (the largest if none is)."""
+    return min((size for size in sizes if size >= wanted), default=sizes[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """A worker that can take part: ``pace`` samples/s from time ``ready``, its push ``uplink`` s under way."""
+
+    pace: float
+    ready: float
+    uplink: float
+
+    @property
+    def from_time(self) -> float:
+        """The time from which its samples count, in effect."""
+        return self.ready + self.uplink
+
+
+def close_time(capacities: Iterable[Capacity], samples: float) -> float:
+    """Solve ``Σ pace · max(0, F − ready − uplink) = samples`` for the close ``F``.
+
+    Workers fill up like connected basins: sorted by when they start to count, the level rises until all
+    samples are placed. With no worker the close is never (``inf``).
+
+    >>> close_time([Capacity(10, 0.0, 0.0), Capacity(10, 1.0, 0.0)], 30)
+    2.0
+    """
+    basins = sorted(capacities, key=lambda cap: cap.from_time)
+    flow = 0.0
+    placed = 0.0
+    level = 0.0
+    for cap in basins:
+        if flow > 0:
+            placed_here = placed + flow * (cap.from_time - level)
+            if placed_here >= samples:
+                break
+            placed = placed_here
+        level = cap.from_time
+        flow += cap.pace
+    if flow <= 0:
+        return float("inf")
+    return level + (samples - placed) / flow
+
+
+def ticket_size(sizes: Sequence[int], share: float, free: int, fraction: float) -> int:
+    """Size of the next ticket for a worker whose share of the step's remainder is ``share`` samples.
+
+    Guided self-scheduling (Polychronopoulos and Kuck 1987): a fraction of what is left, so that tickets shrink towards
+    the close, down to the smallest useful size; then the rest of the share at once. What would leave a crumb
+    takes the crumb along, or leaves a whole smallest ticket.
+
+    >>> ticket_size((16, 24, 32, 48, 64, 128), 200, 400, 0.5)
+    64
+    >>> ticket_size((16, 24, 32, 48, 64, 128), 15, 23, 0.5)
+    23
+    """
+    smallest = sizes[0]
+    wanted = share * fraction if share * fraction >= smallest else share
+    nearest = floor_to(sizes, wanted if wanted != share else share + smallest / 4)
+    size = min(nearest, free)
+    crumb = free - size
+    if 0 < crumb < smallest:
+        size = free if free <= max(share * 1.25, 1.5 * smallest) else floor_to(sizes, free - smallest)
+    return min(size, free)
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """A worker that would run ahead: it saves ``saves`` samples of waiting for ``costs`` stale samples a step."""
+
+    worker: int
+    saves: float
+    costs: int
+
+
+def choose_runners(runners: Iterable[Runner], budget: float) -> set[int]:
+    """Those who may run ahead within ``budget`` stale samples a step, most saved per stale sample first.
+
+    >>> sorted(choose_runners([Runner(0, 40, 48), Runner(1, 2, 16), Runner(2, 12, 16)], 64))
+    [0, 2]
+    """
+    chosen: set[int] = set()
+    order = sorted(runners, key=lambda one: (-one.saves / one.costs, -one.saves, one.worker))
+    for one in order:
+        if one.costs <= budget:
+            chosen.add(one.worker)
+            budget -= one.costs
+    return chosen

@@ -1,0 +1,220 @@
+"""Balanced: planned batches with a staleness budget. Ours, and the default."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from .. import plan
+from ..ledger import Lot, Ticket, TicketState
+from ..members import Member
+from ..state import RunState
+from .base import Assignment, Late, Policy
+
+FRACTION = 0.5
+"""Of its share of a step's remainder, what a worker gets as one ticket (guided self-scheduling)."""
+
+WORTHWHILE = 0.6
+"""A share under this part of the smallest ticket is left to the others."""
+
+BANK = 4.0
+"""Steps' worth of unspent staleness budget that may be saved up for a hold-up."""
+
+SLACK = 0.03
+"""Seconds of lateness that are noise: a few periods of a CPU quota."""
+
+
+class Balanced(Policy):
+    """The optimizer sees what it would see in synchronous training; who computed the samples does not matter.
+
+    For a worker that asks, the plan takes the first open step whose forecast close leaves it a useful share and
+    grants a part of that share, so that all pushes of a step land together. A ticket that cannot land before the
+    close of step ``t`` is thereby bound to ``t+1``. Whether it may start on the weights at hand is the staleness
+    budget's to say.
+
+    Args:
+        bound: ``S``, the most staleness tolerated, in steps. 0: synchronous SGD with shares in proportion to pace.
+        stale_fraction: ``φ``, the mean share of a batch's samples that may have staleness ≥ 1, in [0, 1].
+
+    Raises:
+        ValueError: ``bound`` negative, or ``stale_fraction`` outside [0, 1].
+    """
+
+    name: ClassVar[str] = "balanced"
+
+    def __init__(self, bound: int = 1, stale_fraction: float = 0.1) -> None:
+        if bound < 0:
+            raise ValueError(f"bound must be 0 or more steps, not {bound}")
+        if not 0 <= stale_fraction <= 1:
+            raise ValueError(f"stale_fraction must be between 0 and 1, not {stale_fraction}")
+        self.bound = bound
+        self.stale_fraction = stale_fraction
+        self.lots_ahead = max(1, bound)
+        self._runners: set[int] = set()
+        self._bank = 0.0
+
+    # What a worker may do next ------------------------------------------------------------------------------
+
+    def assign(self, state: RunState, member: Member, now: float) -> Assignment | None:
+        """A ticket of the first open step that leaves this worker a useful share."""
+        lots = state.lots()
+        sizes = self._sizes(state)
+        others = [m for m in state.active() if m is not member]
+        if member.sits_out and others:
+            return None
+        free = 0
+        close = now
+        for lot in lots:
+            free += lot.free
+            available = self._available(state, member, lot, now, close)
+            rivals = [self._available(state, other, lot, now, close) for other in others]
+            close = max(plan.close_time([available, *rivals], free), self._last_landing(lot, now))
+            if lot.free == 0:
+                continue
+            share = available.pace * (close - available.from_time)
+            if share < WORTHWHILE * sizes[0] and not self._lands_first(available, rivals, lot.free, sizes[0]):
+                continue
+            return self._ticket(state, member, lot, share, sizes)
+        return None
+
+    def _ticket(
+        self, state: RunState, member: Member, lot: Lot, share: float, sizes: Sequence[int]
+    ) -> Assignment:
+        size = plan.ticket_size(sizes, share, lot.free, FRACTION)
+        if member.version >= lot.index:
+            return Assignment(lot, size, lot.index)
+        # The weights of this step are not at the worker yet. It may start without them only within the budget, and
+        # then on no more than the wait is worth: what began stale stays stale.
+        hide = min(plan.ceil_to(sizes, member.pace.value * member.turn.value), lot.free)
+        first = not any(t.lot is lot for t in member.tickets.values())
+        promised = sum(t.size for other in state.lots() for t in other.tickets.values() if self._may_be_stale(t))
+        if (first and member.worker in self._runners) or self._bank - promised >= hide:
+            if lot.free - hide < sizes[0]:
+                hide = lot.free if lot.free <= 1.5 * sizes[0] else hide
+            return Assignment(lot, hide, max(0, lot.index - self.bound))
+        return Assignment(lot, size, lot.index)
+
+    @staticmethod
+    def _may_be_stale(ticket: Ticket) -> bool:
+        version = ticket.min_version if ticket.version is None else ticket.version
+        return version < ticket.lot.index
+
+    def _available(self, state: RunState, member: Member, lot: Lot, now: float, close: float) -> plan.Capacity:
+        """When ``member`` could begin on ``lot``, given that the lot before it closes at ``close``."""
+        ready = member.ready(now, state.version)
+        if lot.index > state.version and not (self.bound and member.worker in self._runners):
+            ready = max(ready, close + member.turn.value)
+        return plan.Capacity(member.pace.value, ready, member.uplink.value)
+
+    @staticmethod
+    def _lands_first(mine: plan.Capacity, rivals: list[plan.Capacity], free: int, smallest: int) -> bool:
+        """Whether nobody could deliver what is left sooner: then it is this worker's, however small."""
+        piece = min(free, smallest)
+        landing = mine.from_time + piece / mine.pace
+        return all(landing <= rival.from_time + piece / rival.pace for rival in rivals)
+
+    def _last_landing(self, lot: Lot, now: float) -> float:
+        return max((due for t in lot.tickets.values() if (due := t.due) is not None), default=now)
+
+    def _sizes(self, state: RunState) -> tuple[int, ...]:
+        return plan.ladder(state.settings.batch, max(1, len(state.members)))
+
+    # The staleness budget -----------------------------------------------------------------------------------
+
+    def opened(self, state: RunState, lot: Lot) -> None:
+        """Choose who may run ahead into this step."""
+        if not self.bound:
+            return
+        sizes = self._sizes(state)
+        runners = []
+        for member in state.active():
+            hidden = member.pace.value * member.turn.value
+            runners.append(plan.Runner(member.worker, hidden, plan.ceil_to(sizes, hidden)))
+        budget = self.stale_fraction * lot.quota + max(0.0, self._bank) / BANK
+        self._runners = plan.choose_runners(runners, budget)
+
+    def closed(self, state: RunState, lot: Lot) -> None:
+        """Settle the budget: what a step did not spend is saved, up to a few steps' worth."""
+        allowance = self.stale_fraction * lot.quota
+        self._bank = min(self._bank + allowance - lot.stale, BANK * allowance)
+
+    def too_stale(self, staleness: int) -> bool:
+        """Beyond the bound."""
+        return staleness > self.bound
+
+    # Workers that hold others up ----------------------------------------------------------------------------
+
+    def sits_out(self, state: RunState, member: Member) -> str:
+        """A worker sits out when its smallest ticket spans more than ``S + 1`` steps."""
+        others = sum(m.pace.value for m in state.active() if m is not member)
+        if others <= 0:
+            return ""
+        ticket = self._sizes(state)[0] / member.pace.value
+        step = state.settings.batch / others
+        if ticket <= (self.bound + 1) * step:
+            return ""
+        return (
+            f"its smallest ticket takes {ticket:.2g} s, more than {self.bound + 1} steps of {step:.2g} s: "
+            "a larger batch would let it help"
+        )
+
+    def deadline(self, state: RunState) -> float | None:
+        """When the earliest ticket of the step under way counts as late, once nothing of it is left to hand out."""
+        return min((at for at, _ in self._overdue(state)), default=None)
+
+    def late(self, state: RunState, now: float) -> list[Late]:
+        """Move what can move, free what cannot; take back what was not started."""
+        remedies: list[Late] = []
+        for at, group in self._overdue(state):
+            if at > now:
+                continue
+            taken = sum(remedy.ticket.size for remedy in remedies if remedy.to)
+            to = self._following(state, group, taken)
+            for ticket in group:
+                if ticket.state is TicketState.QUEUED:
+                    remedies.append(Late(ticket))
+                elif self.bound:
+                    remedies.append(Late(ticket, to, expire=to is None))
+        return remedies
+
+    def _following(self, state: RunState, group: Sequence[Ticket], taken: int = 0) -> Lot | None:
+        """The lot that started tickets may move to: within the bound, the epoch, and what its pool can repay.
+
+        A group is one push, so it moves as a whole or not at all.
+        """
+        begun = [ticket for ticket in group if ticket.version is not None]
+        lot = state.ledger.lots.get(group[0].lot.index + 1)
+        if lot is None or not begun or lot.epoch != group[0].lot.epoch:
+            return None
+        oldest = min(ticket.version for ticket in begun if ticket.version is not None)
+        fits = lot.free - taken >= sum(ticket.size for ticket in begun)
+        return lot if fits and lot.index - oldest <= self.bound else None
+
+    def _overdue(self, state: RunState) -> list[tuple[float, list[Ticket]]]:
+        """Groups of tickets that the step under way waits for, with the time at which each is overdue.
+
+        Overdue is later than the others would need to compute the samples again: waiting longer would cost more
+        than it can save.
+        """
+        lot = state.ledger.lots.get(state.version)
+        active = state.active()
+        if lot is None or lot.free or len(active) < 2:
+            return []
+        total = sum(m.pace.value for m in active)
+        uplink = max(m.uplink.value for m in active)
+        groups: dict[int, list[Ticket]] = {}
+        for ticket in lot.tickets.values():
+            if not ticket.revoking and (self.bound or ticket.state is TicketState.QUEUED):
+                groups.setdefault(ticket.group, []).append(ticket)
+        overdue = []
+        for group in groups.values():
+            rest = max(total - state.members[group[0].worker].pace.value, 1e-9)
+            due = [ticket.due for ticket in group if ticket.due is not None]
+            if not due:
+                continue
+            margin = sum(ticket.size for ticket in group) / rest + uplink + SLACK
+            begun = any(ticket.state is not TicketState.QUEUED for ticket in group)
+            if begun and self._following(state, group) is None:
+                margin *= 3  # it cannot move, so all that was computed would be lost: wait longer
+            overdue.append((max(due) + margin, group))
+        return overdue

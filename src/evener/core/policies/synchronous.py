@@ -1,0 +1,48 @@
+"""Bulk synchronous parallel: traditional data parallelism."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+from ..ledger import Lot
+from ..members import Member
+from ..state import RunState
+from .base import Assignment, Policy
+
+
+class Synchronous(Policy):
+    """Every live worker gives an equal share ``B/n`` on version ``t``; then one step; then all go on.
+
+    Contributions are summed in rank order, so two workers compute what PyTorch's DDP computes, to the bit:
+    ``ḡ₁/2 + ḡ₂/2``. The share of a worker that is lost is split among the living; one that joins takes part from
+    the next step that is not handed out yet. (Valiant 1990 for the model; Goyal et al. 2017 for its use in SGD.)
+    """
+
+    name: ClassVar[str] = "synchronous"
+    in_rank_order: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, set[int]] = {}
+
+    def assign(self, state: RunState, member: Member, now: float) -> Assignment | None:
+        """An equal part of the first lot that owes this worker one."""
+        live = {m.worker for m in state.active()}
+        for lot in state.lots():
+            if lot.free == 0:
+                continue
+            # Who is still to be served of this lot. Fixed when the lot is first handed out, so that shares are
+            # equal; once all are served, what has come back is shared out anew.
+            waiting = self._waiting.get(lot.index, set()) & live
+            if not waiting:
+                waiting = set(live)
+            self._waiting[lot.index] = waiting
+            if member.worker in waiting:
+                size = max(math.ceil(lot.free / len(waiting)), min(2, lot.free))
+                waiting.discard(member.worker)
+                return Assignment(lot, size, lot.index)
+        return None
+
+    def closed(self, state: RunState, lot: Lot) -> None:
+        """Forget the lot."""
+        self._waiting.pop(lot.index, None)

@@ -1,0 +1,47 @@
+"""The state of a run, as a value: what policies look at and the coordinator alone changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .ledger import Ledger, Lot
+from .members import Member
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is fixed for a run.
+
+    Attributes:
+        batch: samples per optimizer step, ``B``.
+        epochs: passes over the data.
+        workers: how many are expected; the run starts when so many have joined.
+        patience: seconds to wait, from the first join, for the others.
+        drop_last: whether an epoch's remainder is dropped.
+        seed: of the run; recorded, not used here.
+    """
+
+    batch: int
+    epochs: int
+    workers: int = 1
+    patience: float = 30.0
+    drop_last: bool = False
+    seed: int = 0
+
+
+@dataclass(slots=True)
+class RunState:
+    """Everything that decisions depend on. ``version`` is the newest published version."""
+
+    settings: Settings
+    ledger: Ledger = field(default_factory=Ledger)
+    members: dict[int, Member] = field(default_factory=dict)
+    version: int = 0
+
+    def lots(self) -> list[Lot]:
+        """Open lots, oldest first."""
+        return list(self.ledger.lots.values())
+
+    def active(self) -> list[Member]:
+        """Members that take part, by id."""
+        return [m for _, m in sorted(self.members.items()) if not (m.sits_out or m.absent)]

@@ -1,0 +1,89 @@
+"""A process's place in a run: what a launcher tells the script's processes, through one environment variable."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+import msgspec
+
+VARIABLE = "EVENER_PLACE"
+"""The environment variable that holds a :class:`Place` as JSON. Unset: the script runs alone, as plain training."""
+
+
+class Slowness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a worker is made slower than its machine.
+
+    Attributes:
+        kind: ``cgroup`` (``path`` is the ``cgroup.procs`` file to enter) or ``throttle`` (pause after computing).
+        share: of one core, in (0, 1].
+    """
+
+    kind: Literal["cgroup", "throttle"]
+    share: float
+    path: str = ""
+
+
+class PolicyChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A policy by name, with its options."""
+
+    name: str = "balanced"
+    options: dict[str, float | int | str] = {}
+
+
+class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who this process is, and what it must know to take part.
+
+    Attributes:
+        role: ``server`` holds parameters and optimizer; ``worker`` computes gradients; ``limit`` only measures how fast
+            this worker is without any communication.
+        index: the worker's number, from 0 (-1 for the server).
+        workers: how many workers are expected.
+        address: ``tcp://HOST:PORT`` of the server.
+        token: the run's shared secret.
+        run: the run's id.
+        record: folder in which the server writes ``record.jsonl`` (empty: nowhere); a ``limit`` worker writes
+            ``rate-INDEX.json``.
+        targets: metrics whose reaching is noted.
+        threads: torch threads of this process (0: leave as it is).
+        device: ``cpu``, ``cuda:0`` …; empty: choose.
+        notes: facts for the record's header, such as the emulated speeds.
+    """
+
+    role: Literal["server", "worker", "limit"]
+    address: str
+    token: str
+    run: str
+    index: int = -1
+    workers: int = 1
+    policy: PolicyChoice = PolicyChoice()
+    seed: int = 0
+    record: str = ""
+    targets: dict[str, float] = {}
+    slowness: Slowness | None = None
+    threads: int = 0
+    device: str = ""
+    patience: float = 30.0
+    notes: dict[str, str | float | int | list[float]] = {}
+
+    def environment(self) -> dict[str, str]:
+        """The variable to add to the process's environment."""
+        return {VARIABLE: msgspec.json.encode(self).decode()}
+
+    @classmethod
+    def here(cls) -> Place | None:
+        """This process's place, or ``None`` when it runs alone.
+
+        Raises:
+            ValueError: the variable is set but is no place.
+        """
+        text = os.environ.get(VARIABLE)
+        if not text:
+            return None
+        try:
+            return msgspec.json.decode(text, type=cls)
+        except msgspec.DecodeError as error:
+            raise ValueError(
+                f"the environment variable {VARIABLE} does not describe a place in a run ({error}). "
+                "It is set by 'evener run'; unset it to run the script alone."
+            ) from error

@@ -1,0 +1,239 @@
+"""Drive a coordinator and one worker machine per host on a virtual clock (timing alone).
+
+Events are totally ordered by (time, sequence), so a run is a pure function of its arguments.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ..core import commands as c
+from ..core import events as e
+from ..core.coordinator import Coordinator
+from ..core.policies import Policy
+from ..core.ranges import size
+from ..core.state import Settings
+from ..core.worker import WorkerCore
+from .cluster import Cluster, Host
+
+
+class Stuck(Exception):
+    """Nothing is left to happen although the run is not over: a liveness bug, with the log so far."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a simulated run did. ``log`` holds ``(time, event, commands)`` of the coordinator, in order."""
+
+    seconds: float = 0.0
+    applied: int = 0
+    stale: int = 0
+    steps: int = 0
+    finish: c.Finish | None = None
+    log: list[tuple[float, e.Event, list[c.Command]]] = field(default_factory=list)
+
+    @property
+    def samples_per_second(self) -> float:
+        """Applied samples over the time from the first grant to the last step."""
+        return self.applied / self.seconds if self.seconds else 0.0
+
+    @property
+    def stale_fraction(self) -> float:
+        """Share of the applied samples that were computed on parameters at least one version old."""
+        return self.stale / self.applied if self.applied else 0.0
+
+
+@dataclass(slots=True)
+class _Worker:
+    host: Host
+    core: WorkerCore
+    alive: bool = True
+    tickets: dict[int, int] = field(default_factory=dict)
+    computed: int = 0
+    pushes: int = 0
+    pull: int | None = None
+
+
+class Simulation:
+    """One run. ``observer`` sees the coordinator after every event: the place for invariants in tests.
+
+    Example:
+        >>> from evener.core.policies import Balanced
+        >>> cluster = Cluster((Host(pace=800), Host(pace=100)))
+        >>> outcome = Simulation(cluster, Settings(batch=64, epochs=1, workers=2), Balanced(), positions=640).run()
+        >>> outcome.applied, outcome.finish.reason
+        (640, 'complete')
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        settings: Settings,
+        policy: Policy,
+        positions: int,
+        observer: Callable[[Coordinator, float], None] | None = None,
+        keep_log: bool = True,
+    ) -> None:
+        self.cluster = cluster
+        self.positions = positions
+        self.coordinator = Coordinator(settings, policy)
+        self.outcome = Outcome()
+        self._observer = observer
+        self._keep_log = keep_log
+        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._sequence = 0
+        self._now = 0.0
+        self._random = random.Random(cluster.seed)
+        self._workers: dict[int, _Worker] = {}
+        self._versions: dict[int, int] = {}
+        self._first_grant: float | None = None
+        self._published = 0
+
+    def run(self, limit: float = 1e6) -> Outcome:
+        """Run to the end.
+
+        Raises:
+            Stuck: the coordinator neither finished nor expects anything, or virtual time passed ``limit`` s.
+        """
+        for worker, host in enumerate(self.cluster.hosts):
+            self._at(host.joins, lambda worker=worker, host=host: self._join(worker, host))
+            if host.dies is not None:
+                self._at(host.dies, lambda worker=worker: self._die(worker))
+        while not self.coordinator.finished:
+            deadline = self.coordinator.deadline()
+            if self._heap and (deadline is None or self._heap[0][0] <= deadline):
+                self._now, _, action = heapq.heappop(self._heap)
+                action()
+            elif deadline is not None:
+                self._now = max(self._now, deadline)
+                self._tell(e.Tick())
+            else:
+                raise Stuck(f"nothing left to happen at {self._now:.3f} s")
+            if self._now > limit:
+                raise Stuck(f"not finished after {limit} s")
+        return self.outcome
+
+    def _at(self, time: float, action: Callable[[], None]) -> None:
+        self._sequence += 1
+        heapq.heappush(self._heap, (time, self._sequence, action))
+
+    # The server's side --------------------------------------------------------------------------------------
+
+    def _tell(self, event: e.Event) -> None:
+        commands = self.coordinator.handle(event, self._now)
+        if self._keep_log:
+            self.outcome.log.append((self._now, event, commands))
+        if self._observer is not None:
+            self._observer(self.coordinator, self._now)
+        for command in commands:
+            self._carry_out(command)
+
+    def _carry_out(self, command: c.Command) -> None:
+        match command:
+            case c.DrawEpoch(epoch):
+                self._at(self._now, lambda: self._tell(e.EpochDrawn(epoch, self.positions)))
+            case c.Grant():
+                if self._first_grant is None:
+                    self._first_grant = self._now
+                self._versions[command.ticket] = command.step
+                granted = e.Granted(
+                    command.ticket, command.epoch, command.step, command.group, command.ranges, command.min_version
+                )
+                self._send(command.worker, granted)
+            case c.Revoke(worker, ticket):
+                self._send(worker, e.Revoked(ticket))
+            case c.Accumulate(_, _, _, samples, _, _):
+                self.outcome.applied += samples
+            case c.Step(version=version):
+                seconds = self.cluster.step_seconds
+                self.outcome.steps += 1
+                self._at(self._now + seconds, lambda: self._tell(e.StepDone(version, seconds)))
+            case c.Publish(version):
+                self._published = version
+                self.outcome.seconds = self._now - (self._first_grant or 0.0)
+                for worker in self._workers:
+                    self._answer_pull(worker)
+            case c.EndEpoch(epoch):
+                self._at(self._now + self.cluster.evaluation, lambda: self._tell(e.SnapshotTaken(epoch)))
+            case c.Finish():
+                self.outcome.finish = command
+            case _:
+                pass
+
+    # The workers' side --------------------------------------------------------------------------------------
+
+    def _join(self, worker: int, host: Host) -> None:
+        self._workers[worker] = _Worker(host, WorkerCore(worker, self._published))
+        self._tell(e.Joined(worker, self._published, host.pace if self.cluster.probe else None))
+
+    def _die(self, worker: int) -> None:
+        if worker in self._workers and self._workers[worker].alive:
+            self._workers[worker].alive = False
+            self._tell(e.Left(worker, "died"))
+
+    def _awake(self, worker: _Worker, time: float) -> float:
+        """``time``, or the end of the stall it falls in."""
+        for start, seconds in worker.host.stalls:
+            if start <= time < start + seconds:
+                return start + seconds
+        return time
+
+    def _send(self, worker: int, event: e.WorkerEvent) -> None:
+        target = self._workers[worker]
+        at = self._awake(target, self._now + target.host.latency)
+        self._at(at, lambda: self._hear(worker, event))
+
+    def _hear(self, worker: int, event: e.WorkerEvent) -> None:
+        target = self._workers[worker]
+        if not target.alive:
+            return
+        for command in target.core.handle(event, self._now):
+            self._work(worker, target, command)
+
+    def _work(self, worker: int, target: _Worker, command: c.WorkerCommand) -> None:
+        host = target.host
+        match command:
+            case c.Compute(ticket, _, ranges, _):
+                target.tickets[ticket] = size(ranges)
+                seconds = host.overhead + size(ranges) / host.pace
+                if host.noise:
+                    seconds *= math.exp(self._random.gauss(0.0, host.noise))
+                target.computed += 1
+                declined = bool(host.declines) and target.computed % host.declines == 0
+                end = self._awake(target, self._now + seconds)
+                for start, length in host.stalls:
+                    if self._now < start <= end:
+                        end += length
+                self._at(end, lambda: self._hear(worker, e.ComputeDone(declined)))
+            case c.Push(tickets, versions):
+                target.pushes += 1
+                bad = bool(host.refused) and target.pushes % host.refused == 0
+                weight = float(sum(target.tickets[ticket] for ticket in tickets))
+                push = e.Arrived(worker, target.pushes, tickets, versions, weight, "not finite" if bad else "ok")
+                self._at(self._now + host.uplink, lambda: self._from(target, push))
+                self.outcome.stale += sum(
+                    target.tickets[t] for t, v in zip(tickets, versions, strict=True) if v < self._versions[t]
+                )
+            case c.Pull(newer_than):
+                target.pull = newer_than
+                self._at(self._now + host.latency, lambda: self._answer_pull(worker))
+            case c.Tell(event):
+                self._at(self._now + host.latency, lambda: self._from(target, event))
+            case c.Install():
+                pass
+
+    def _from(self, target: _Worker, event: e.Event) -> None:
+        if target.alive:
+            self._tell(event)
+
+    def _answer_pull(self, worker: int) -> None:
+        target = self._workers[worker]
+        if target.alive and target.pull is not None and self._published > target.pull:
+            target.pull = None
+            version = self._published
+            at = self._awake(target, self._now + target.host.downlink)
+            self._at(at, lambda: self._hear(worker, e.VersionReady(version)))
