@@ -25,7 +25,10 @@ GUESS = 100.0
 """Samples/s of a worker about which nothing is known yet."""
 
 LEASE = 10.0
-"""A started ticket is given up when it is late by this many times its expected duration (and by ``patience``)."""
+"""A ticket is given up when it is late by this many times its expected duration (and by ``patience``)."""
+
+ASK_AGAIN = 0.25
+"""Seconds after which a policy that left free positions to somebody better placed is asked again."""
 
 
 class Coordinator:
@@ -57,13 +60,14 @@ class Coordinator:
         self._ended = 0
         self._snapshots: set[int] = set()
         self._pushes: dict[int, list[c.Accumulate]] = {}
-        self._steps: deque[tuple[list[c.Accumulate], c.Step, Lot | None]] = deque()
+        self._steps: deque[tuple[list[c.Accumulate], c.Step, Lot]] = deque()
         self._stepping: Lot | None = None
         self._in_flight = False
         self._issued = 0
         self._refused_in_row = 0
         self._last_refusal = ""
         self._hungry: set[int] = set()
+        self._heard = 0.0
         self._leases_checked = 0.0
         self._lots_opened = 0
 
@@ -75,6 +79,7 @@ class Coordinator:
         Events about workers or tickets that are no more are normal races and change nothing.
         """
         self._out = []
+        self._heard = now
         if not self.finished:
             self._hear(event, now)
             if not self.finished:
@@ -86,10 +91,12 @@ class Coordinator:
         if self.finished:
             return None
         times = [self.policy.deadline(self.state)]
-        if not self._begun and self._first_join is not None:
+        if not self._begun and self._first_join is not None and self.state.members:
             times.append(self._first_join + self.state.settings.patience)
         if self.state.ledger.tickets:
             times.append(self._leases_checked + 1.0)
+        if self._hungry:
+            times.append(self._heard + ASK_AGAIN)
         return min((time for time in times if time is not None), default=None)
 
     # Hearing ------------------------------------------------------------------------------------------------
@@ -117,12 +124,18 @@ class Coordinator:
             case e.Declined(worker, ticket):
                 if found := self._live(worker, ticket):
                     self._settle(found, Fate.DECLINED)
+                    self._count_batches(found.lot, found.size)
                     self._hungry.add(worker)
+                self._answered(worker, ticket)
             case e.Released(worker, ticket):
                 if found := self._live(worker, ticket):
                     self._give_back(found, "revoked")
+                self._answered(worker, ticket)
             case e.Received(worker, version):
                 if member := self.state.members.get(worker):
+                    if member.absent and not any(t.state is TicketState.STARTED for t in member.lost.values()):
+                        member.absent = False  # parameters were all that it waited for
+                        self._hungry.add(worker)
                     member.version = max(member.version, version)
                     if member.awaits is not None and version >= member.awaits[0]:
                         member.turn.add(now - member.awaits[1])
@@ -143,7 +156,7 @@ class Coordinator:
         if pace is None or pace <= 0:
             known = [m.pace.value for m in self.state.members.values()]
             pace = min(known, default=GUESS)
-        if self._first_join is None:
+        if not self.state.members:
             self._first_join = now
         member = Member(worker, Mean(pace), lookahead, now, version)
         self.state.members[worker] = member
@@ -161,19 +174,29 @@ class Coordinator:
         found = self.state.ledger.tickets.get(ticket)
         return found if found is not None and found.worker == worker else None
 
+    def _known(self, worker: int, ticket: int) -> Ticket | None:
+        """The ticket if it is the worker's, or was and the worker may not know yet that it is not."""
+        member = self.state.members.get(worker)
+        return None if member is None else member.tickets.get(ticket) or member.lost.get(ticket)
+
+    def _answered(self, worker: int, ticket: int) -> None:
+        """The worker is through with ``ticket``."""
+        if member := self.state.members.get(worker):
+            member.lost.pop(ticket, None)
+
     def _started(self, worker: int, ticket: int, version: int, now: float) -> None:
-        found = self._live(worker, ticket)
+        found = self._known(worker, ticket)
         if found is None or found.state is not TicketState.QUEUED:
             return
         member = self.state.members[worker]
         found.state = TicketState.STARTED
-        found.version, found.started, found.revoking = version, now, False
+        found.version, found.started, found.revoked = version, now, None
         member.schedule(now, self.state.version)
         self._hungry.add(worker)
 
     def _computed(self, worker: int, ticket: int, seconds: float, now: float) -> None:
         member = self.state.members.get(worker)
-        found = self._live(worker, ticket)
+        found = self._known(worker, ticket)
         if member is None or found is None or found.state is TicketState.COMPUTED:
             return
         found.state = TicketState.COMPUTED
@@ -185,9 +208,20 @@ class Coordinator:
 
     def _arrived(self, push: e.Arrived, now: float) -> None:
         member = self.state.members.get(push.worker)
-        if member is None:
+        if member is None or push.push <= member.pushed:
             return
+        member.pushed = push.push
         self._hungry.add(push.worker)
+        # What a link or a device can do is learnt from contributions that come too late, too: they would always be.
+        known = (self._known(push.worker, ticket) for ticket in push.tickets)
+        computed = [ticket.computed for ticket in known if ticket is not None and ticket.computed is not None]
+        if computed:
+            member.uplink.add(now - max(computed))
+        self._judge(push, member, max(computed, default=None))
+        for ticket in push.tickets:
+            self._answered(push.worker, ticket)
+
+    def _judge(self, push: e.Arrived, member: Member, computed: float | None) -> None:
         tickets = [found for ticket in push.tickets if (found := self._live(push.worker, ticket))]
         samples = sum(ticket.size for ticket in tickets)
         lots = {ticket.lot.index for ticket in tickets}
@@ -197,11 +231,8 @@ class Coordinator:
         lot = tickets[0].lot
         target = lot.index if self.policy.collects else self._issued
         staleness = target - min(push.versions)
-        computed = [ticket.computed for ticket in tickets if ticket.computed is not None]
-        if computed:
-            member.uplink.add(now - max(computed))
-            if member.awaits is None:
-                member.awaits = (target + 1, max(computed))
+        if computed is not None and member.awaits is None:
+            member.awaits = (target + 1, computed)
         if push.verdict != "ok":
             self._refuse(push, tickets, samples)
         elif self.policy.too_stale(staleness):
@@ -220,7 +251,7 @@ class Coordinator:
         if not self.policy.collects:
             rate_scale = samples / self.state.settings.batch
             add = c.Accumulate(push.worker, push.push, target, samples, 1.0, staleness)
-            self._queue_step([add], samples, 1.0, rate_scale, self._batches_due(lot, samples), None)
+            self._queue_step([add], samples, 1.0, rate_scale, self._batches_due(lot, samples), lot)
             return
         lot.weight += push.weight
         add = c.Accumulate(
@@ -238,8 +269,7 @@ class Coordinator:
         lot = tickets[0].lot
         for ticket in tickets:
             self._settle(ticket, Fate.REFUSED)
-        if not self.policy.collects and (due := self._batches_due(lot, samples)):
-            self._queue_step([], 0, 1.0, 1.0, due, None)
+        self._count_batches(lot, samples)
         self._refused_in_row += samples
         self._last_refusal = push.verdict
         if self._refused_in_row >= REFUSED_BATCHES * self.state.settings.batch:
@@ -257,6 +287,8 @@ class Coordinator:
     def _give_back(self, ticket: Ticket, why: str) -> None:
         self.state.ledger.give_back(ticket)
         self._forget(ticket)
+        if member := self.state.members.get(ticket.worker):
+            member.lost[ticket.id] = ticket
         self._out.append(c.Returned(ticket.id, why))
         self._hungry.update(self.state.members)
 
@@ -279,20 +311,23 @@ class Coordinator:
             elif late.expire:
                 self._give_back(ticket, "overdue")
             else:
-                ticket.revoking = True
+                ticket.revoked = now
                 self._out.append(c.Revoke(ticket.worker, ticket.id))
             # What moved or expired is pushed as it is: tickets granted from now on are summed apart from it.
             if member := self.state.members.get(ticket.worker):
                 member.groups = {lot: group for lot, group in member.groups.items() if group != ticket.group}
-        if now - self._leases_checked < 1.0:
+        if now < self._leases_checked + 1.0:
             return
         self._leases_checked = now
         patience = self.state.settings.patience
         for member in list(self.state.members.values()):
             for ticket in list(member.tickets.values()):
-                if ticket.started is None or ticket.due is None:
+                if ticket.due is None:
                     continue
-                if now - ticket.due > max(patience, LEASE * (ticket.due - ticket.started)):
+                expected = ticket.size / member.pace.value + member.uplink.value
+                if ticket.started is None and ticket.min_version > member.version:
+                    expected += member.turn.value
+                if now - ticket.due > max(patience, LEASE * expected):
                     self._give_up_on(member)
                     break
 
@@ -388,8 +423,13 @@ class Coordinator:
         due = after // batch - (after - samples) // batch
         return due + (1 if after == lot.quota and after % batch else 0)
 
+    def _count_batches(self, lot: Lot, samples: int) -> None:
+        """``step_scheduler`` is due for samples that end without being applied, too."""
+        if not self.policy.collects and (due := self._batches_due(lot, samples)):
+            self._queue_step([], 0, 1.0, 1.0, due, lot)
+
     def _queue_step(
-        self, adds: list[c.Accumulate], samples: int, rescale: float, rate: float, batches: int, lot: Lot | None
+        self, adds: list[c.Accumulate], samples: int, rescale: float, rate: float, batches: int, lot: Lot
     ) -> None:
         step = c.Step(self._issued, self._issued + 1, samples, rescale, rate, batches)
         self._issued += 1
@@ -409,7 +449,7 @@ class Coordinator:
         self._in_flight = False
         self.state.version = version
         self._out.append(c.Publish(version))
-        if lot is not None:
+        if self.policy.collects:
             self.state.ledger.close_lot(lot)
             self._stepping = None
             self.policy.closed(self.state, lot)
@@ -419,9 +459,14 @@ class Coordinator:
             self._hungry.update(self.state.members)
 
     def _end_epochs(self) -> None:
-        epoch = self.state.ledger.epochs.get(self._ended)
-        if epoch is None or not epoch.complete or self._steps or self.finished:
-            return
+        while not self.finished and (epoch := self.state.ledger.epochs.get(self._ended)) and epoch.complete:
+            # Steps of the next epoch may be queued already: they wait for the snapshot, it does not wait for them.
+            to_step = (lot for _, _, lot in self._steps)
+            if any(lot.epoch == epoch.index for lot in (*self.state.ledger.lots.values(), *to_step)):
+                return
+            self._end_epoch(epoch)
+
+    def _end_epoch(self, epoch: Epoch) -> None:
         if self._next_epoch == epoch.index and epoch.unlotted == 0:
             self._next_epoch += 1
         ends = epoch.ends
@@ -442,7 +487,8 @@ class Coordinator:
             if ends[Fate.REFUSED]:
                 self._give_up()
             else:
-                self._finish("no contribution in a whole epoch: the script never called optimizer.step()", ok=False)
+                why = "no contribution in a whole epoch: the script never called optimizer.step()"
+                self._finish(why, ok=False)
         elif self._ended == self.state.settings.epochs:
             self._finish("complete", ok=True)
 

@@ -37,6 +37,7 @@ class Ticket:
     """The right and duty of ``worker`` to compute the gradient of ``ranges``, once.
 
     ``due`` is when its contribution should be here, by the worker's own pace; ``None`` while that depends on others.
+    ``revoked`` is when it was asked back.
     """
 
     id: int
@@ -52,7 +53,7 @@ class Ticket:
     started: float | None = None
     computed: float | None = None
     due: float | None = None
-    revoking: bool = False
+    revoked: float | None = None
 
 
 @dataclass(slots=True, eq=False)

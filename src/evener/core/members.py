@@ -35,9 +35,11 @@ class Member:
         uplink: seconds from the end of a push's last micro-batch to its arrival.
         turn: seconds from the end of a push's last micro-batch to newer parameters at the worker (``δ`` in the docs).
         version: newest version the worker is known to hold.
+        lost: tickets that are no longer its own and about which it has not reported its last.
         groups: the group its tickets of a lot are summed in, by lot.
         awaits: the version that will contain its last push, and when that push began.
         absent: given up on, until it shows progress.
+        pushed: number of its last push; they arrive in order, so what is not above it was heard before.
     """
 
     worker: int
@@ -48,10 +50,12 @@ class Member:
     uplink: Mean = field(default_factory=lambda: Mean(0.005))
     turn: Mean = field(default_factory=lambda: Mean(0.02))
     tickets: dict[int, Ticket] = field(default_factory=dict)
+    lost: dict[int, Ticket] = field(default_factory=dict)
     groups: dict[int, int] = field(default_factory=dict)
     awaits: tuple[int, float] | None = None
     sits_out: bool = False
     absent: bool = False
+    pushed: int = -1
 
     def queued(self) -> list[Ticket]:
         """Tickets it has not started, oldest first."""
@@ -64,18 +68,26 @@ class Member:
     def ready(self, now: float, version: int) -> float:
         """When it will have computed all that it may start once it holds ``version``.
 
+        Who is late is expected to be late by as much again: a worker that hangs recedes from the plan.
+
         Args:
             now: server time, seconds.
             version: the newest published version: tickets that need a newer one do not count.
         """
         at = now
+        late = 0.0
         ahead = 0
-        for ticket in self.tickets.values():
+        for ticket in (*self.tickets.values(), *self.lost.values()):
             if ticket.state is TicketState.STARTED and ticket.started is not None:
-                at = max(now, ticket.started + ticket.size / self.pace.value)
+                end = ticket.started + ticket.size / self.pace.value
+                at = max(at, end)
+                late = max(late, now - end)
             elif ticket.state is TicketState.QUEUED and ticket.min_version <= version:
-                ahead += ticket.size
-        return at + ahead / self.pace.value
+                if ticket.id in self.tickets:
+                    ahead += ticket.size
+                if ticket.due is not None:
+                    late = max(late, now - ticket.due)
+        return at + late + ahead / self.pace.value
 
     def schedule(self, now: float, version: int) -> None:
         """Set when each of its tickets is due: in turn, at its own pace; a push waits for the last of its group."""

@@ -46,7 +46,7 @@ def digits(folder: str | os.PathLike[str] | None = None) -> tuple[Split, Split]:
 
     Licence:
         CC BY 4.0. Cite: Alpaydin, E., Kaynak, C. (1998), *Optical Recognition of Handwritten Digits*, UCI
-        Machine Learning Repository, doi 10.24432/C50P49.
+        Machine Learning Repository.
 
     Example:
         >>> from evener.data import digits

@@ -76,8 +76,8 @@ def har(folder: str | os.PathLike[str] | None = None) -> tuple[Split, Split]:
     Licence:
         CC BY 4.0. Cite: Reyes-Ortiz, J.-L., Oneto, L., Samà, A., Parra, X., Anguita, D. (2015),
         *Smartphone-Based Recognition of Human Activities and Postural Transitions*, UCI Machine Learning
-        Repository, doi 10.24432/C54G7M; *Transition-Aware Human Activity Recognition Using Smartphones*,
-        Neurocomputing, 2016.
+        Repository; by the same authors *Transition-Aware Human Activity Recognition Using Smartphones*,
+        Neurocomputing 171 (2016).
 
     Example:
         >>> from evener.data import HAR_LABELS, har

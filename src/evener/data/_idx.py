@@ -154,7 +154,7 @@ def _from_mirrors(files: Sequence[IdxFile], temporary: Path) -> Path:
         for mirror in MIRRORS:
             for file in files:
                 path = temporary / f"{file.name}.gz"
-                if reason := download(http, mirror + path.name, path, file.size, file.wrong):
+                if reason := download(http, mirror + path.name, path, file.size + 1024, file.wrong):
                     failures.append(f"{mirror}{path.name}: {reason}")
                     break
             else:
@@ -166,7 +166,7 @@ def _what_to_do(files: Sequence[IdxFile], folder: Path) -> str:
     names = ", ".join(f"{file.name} ({file.sha256})" for file in files)
     return (
         "Valid are these IDX files, gzipped (name.gz) or not; in brackets the SHA-256 of the content, not "
-        f"zipped: {names}. Where there is apt, run `apt-get update` and try again. Where there is no network, "
-        f"bring the files (Debian's {PACKAGE}, or the authors' repository zalandoresearch/fashion-mnist) from "
-        f"another machine and put them into {folder}, or pass folder= naming the folder that holds them."
+        f"zipped: {names}. Where there is apt, run `apt-get update` and try again. Without a network, "
+        f"bring the files (Debian's {PACKAGE}, or the authors' repository zalandoresearch/fashion-mnist) "
+        f"from another machine and put them into {folder}, or pass folder= naming the folder with them."
     )

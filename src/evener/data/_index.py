@@ -118,8 +118,8 @@ def client(settings: IndexSettings) -> PyPIClient:
         )
     except (OSError, ValueError) as error:
         raise DataError(
-            f"pip's setting cert or proxy cannot be used: {error}. Valid are a file of certificates (PEM) and "
-            "the URL of a proxy; `pip config list` shows both, `pip config set` changes them."
+            f"pip's setting cert or proxy cannot be used: {error}. Valid are a file of certificates (PEM) "
+            "and the URL of a proxy; `pip config list` shows both, `pip config set` changes them."
         ) from error
     # Training scripts run unattended: never ask for a password.
     http.auth = MultiDomainBasicAuth(prompting=False, index_urls=settings.index_urls)

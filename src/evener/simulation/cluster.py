@@ -19,6 +19,9 @@ class Host:
         stalls: ``(from, seconds)``: it does nothing then, not even listen.
         declines: it skips each ``n``-th ticket (0: none).
         refused: each ``n``-th push holds something that is not a number (0: none).
+        jitter: each of its reports is up to so many seconds late, pushes are not: a push may overtake the reports
+            that were sent before it. What is under way when it dies arrives nevertheless.
+        repeats: each ``n``-th message to the server arrives twice (0: none).
     """
 
     pace: float
@@ -32,11 +35,22 @@ class Host:
     stalls: tuple[tuple[float, float], ...] = ()
     declines: int = 0
     refused: int = 0
+    jitter: float = 0.0
+    repeats: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Hosts and a server that takes ``step_seconds`` for an optimizer step."""
+    """Hosts and a server.
+
+    Attributes:
+        hosts: the workers, by id.
+        step_seconds: what an optimizer step takes the server.
+        probe: whether workers measure their pace before they join.
+        evaluation: seconds until the script on the server has taken an epoch's snapshot.
+        seed: of noise and jitter.
+        names: of the hosts, for reports.
+    """
 
     hosts: tuple[Host, ...]
     step_seconds: float = 0.001

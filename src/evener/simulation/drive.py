@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from ..core import commands as c
 from ..core import events as e
@@ -21,8 +22,15 @@ from ..core.worker import WorkerCore
 from .cluster import Cluster, Host
 
 
-class Stuck(Exception):
-    """Nothing is left to happen although the run is not over: a liveness bug, with the log so far."""
+Observer = Callable[[Coordinator, e.Event, list[c.Command], float], None]
+"""Called with the coordinator, what it was just told, what it said to that, and the time."""
+
+SPINS = 100
+"""Ticks in a row at one instant after which the coordinator is taken to ask for them without end."""
+
+
+class Stuck(Exception):  # noqa: N818
+    """Nothing is left to happen although the run is not over: a liveness bug."""
 
 
 @dataclass(slots=True)
@@ -55,7 +63,10 @@ class _Worker:
     tickets: dict[int, int] = field(default_factory=dict)
     computed: int = 0
     pushes: int = 0
+    sent: int = 0
+    last_report: float = 0.0
     pull: int | None = None
+    sums: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
 
 
 class Simulation:
@@ -64,7 +75,8 @@ class Simulation:
     Example:
         >>> from evener.core.policies import Balanced
         >>> cluster = Cluster((Host(pace=800), Host(pace=100)))
-        >>> outcome = Simulation(cluster, Settings(batch=64, epochs=1, workers=2), Balanced(), positions=640).run()
+        >>> settings = Settings(batch=64, epochs=1, workers=2)
+        >>> outcome = Simulation(cluster, settings, Balanced(), positions=640).run()
         >>> outcome.applied, outcome.finish.reason
         (640, 'complete')
     """
@@ -75,7 +87,7 @@ class Simulation:
         settings: Settings,
         policy: Policy,
         positions: int,
-        observer: Callable[[Coordinator, float], None] | None = None,
+        observer: Observer | None = None,
         keep_log: bool = True,
     ) -> None:
         self.cluster = cluster
@@ -89,7 +101,6 @@ class Simulation:
         self._now = 0.0
         self._random = random.Random(cluster.seed)
         self._workers: dict[int, _Worker] = {}
-        self._versions: dict[int, int] = {}
         self._first_grant: float | None = None
         self._published = 0
 
@@ -97,18 +108,24 @@ class Simulation:
         """Run to the end.
 
         Raises:
-            Stuck: the coordinator neither finished nor expects anything, or virtual time passed ``limit`` s.
+            Stuck: the coordinator neither finished nor expects anything, asks for one ``Tick`` after the other, or
+                virtual time passed ``limit`` s.
         """
         for worker, host in enumerate(self.cluster.hosts):
-            self._at(host.joins, lambda worker=worker, host=host: self._join(worker, host))
+            self._at(host.joins, partial(self._join, worker, host))
             if host.dies is not None:
-                self._at(host.dies, lambda worker=worker: self._die(worker))
+                self._at(host.dies, partial(self._die, worker))
+        spins = 0
         while not self.coordinator.finished:
             deadline = self.coordinator.deadline()
             if self._heap and (deadline is None or self._heap[0][0] <= deadline):
                 self._now, _, action = heapq.heappop(self._heap)
+                spins = 0
                 action()
             elif deadline is not None:
+                spins = spins + 1 if deadline <= self._now else 0
+                if spins > SPINS:
+                    raise Stuck(f"ticks without end at {self._now:.3f} s")
                 self._now = max(self._now, deadline)
                 self._tell(e.Tick())
             else:
@@ -128,7 +145,7 @@ class Simulation:
         if self._keep_log:
             self.outcome.log.append((self._now, event, commands))
         if self._observer is not None:
-            self._observer(self.coordinator, self._now)
+            self._observer(self.coordinator, event, commands, self._now)
         for command in commands:
             self._carry_out(command)
 
@@ -139,15 +156,18 @@ class Simulation:
             case c.Grant():
                 if self._first_grant is None:
                     self._first_grant = self._now
-                self._versions[command.ticket] = command.step
-                granted = e.Granted(
-                    command.ticket, command.epoch, command.step, command.group, command.ranges, command.min_version
-                )
-                self._send(command.worker, granted)
+                g = command
+                granted = e.Granted(g.ticket, g.epoch, g.step, g.group, g.ranges, g.min_version)
+                self._send(g.worker, granted)
             case c.Revoke(worker, ticket):
                 self._send(worker, e.Revoked(ticket))
-            case c.Accumulate(_, _, _, samples, _, _):
+            case c.Accumulate(worker, push, step, samples, _, _):
                 self.outcome.applied += samples
+                source = self._workers[worker]
+                tickets, versions = source.sums.pop(push)
+                self.outcome.stale += sum(
+                    source.tickets[t] for t, v in zip(tickets, versions, strict=True) if v < step
+                )
             case c.Step(version=version):
                 seconds = self.cluster.step_seconds
                 self.outcome.steps += 1
@@ -213,21 +233,30 @@ class Simulation:
                 target.pushes += 1
                 bad = bool(host.refused) and target.pushes % host.refused == 0
                 weight = float(sum(target.tickets[ticket] for ticket in tickets))
-                push = e.Arrived(worker, target.pushes, tickets, versions, weight, "not finite" if bad else "ok")
-                self._at(self._now + host.uplink, lambda: self._from(target, push))
-                self.outcome.stale += sum(
-                    target.tickets[t] for t, v in zip(tickets, versions, strict=True) if v < self._versions[t]
-                )
+                verdict = "not finite" if bad else "ok"
+                push = e.Arrived(worker, target.pushes, tickets, versions, weight, verdict)
+                target.sums[target.pushes] = tickets, versions
+                self._deliver(target, push, self._now + host.uplink)
             case c.Pull(newer_than):
                 target.pull = newer_than
                 self._at(self._now + host.latency, lambda: self._answer_pull(worker))
             case c.Tell(event):
-                self._at(self._now + host.latency, lambda: self._from(target, event))
+                at = self._now + host.latency
+                if host.jitter:
+                    at = max(target.last_report, at + self._random.uniform(0.0, host.jitter))
+                    target.last_report = at
+                self._deliver(target, event, at)
             case c.Install():
                 pass
 
+    def _deliver(self, target: _Worker, event: e.Event, at: float) -> None:
+        target.sent += 1
+        copies = 2 if target.host.repeats and target.sent % target.host.repeats == 0 else 1
+        for _ in range(copies):
+            self._at(at, lambda: self._from(target, event))
+
     def _from(self, target: _Worker, event: e.Event) -> None:
-        if target.alive:
+        if target.alive or target.host.jitter:
             self._tell(event)
 
     def _answer_pull(self, worker: int) -> None:

@@ -1,1 +1,68 @@
-"""TODO."""
+"""The run record: every event and command of a run with its time, in one file that proves what happened.
+
+``docs/record.md`` describes the format. Written by :class:`Writer`; read by :func:`read` or, while it grows,
+by :class:`Tail`; checked by :func:`check`, which trusts nothing but the record, and by :func:`replay`.
+"""
+
+from .accounting import Accounting, EpochAccount
+from .checker import Checker, check
+from .limit import Limit, Rates, read_limit, write_limit
+from .policies import describe, rebuild
+from .reader import Tail, read
+from .replay import Difference, replay
+from .schema import (
+    FILE,
+    SCHEMA,
+    BrokenLine,
+    End,
+    EndLine,
+    EventLine,
+    Header,
+    HeaderLine,
+    Line,
+    LogNote,
+    Note,
+    NoteLine,
+    PolicyUsed,
+    RecordError,
+    TargetNote,
+    WarningNote,
+    WorkerNote,
+)
+from .writer import Writer, record_path
+
+__all__ = [
+    "FILE",
+    "SCHEMA",
+    "Accounting",
+    "BrokenLine",
+    "Checker",
+    "Difference",
+    "End",
+    "EndLine",
+    "EpochAccount",
+    "EventLine",
+    "Header",
+    "HeaderLine",
+    "Limit",
+    "Line",
+    "LogNote",
+    "Note",
+    "NoteLine",
+    "PolicyUsed",
+    "Rates",
+    "RecordError",
+    "Tail",
+    "TargetNote",
+    "WarningNote",
+    "WorkerNote",
+    "Writer",
+    "check",
+    "describe",
+    "read",
+    "read_limit",
+    "rebuild",
+    "record_path",
+    "replay",
+    "write_limit",
+]

@@ -25,7 +25,8 @@ class Asynchronous(Policy):
 
     def assign(self, state: RunState, member: Member, now: float) -> Assignment | None:
         """The next ``B/n`` samples of the oldest epoch that has any."""
-        push = max(1, state.settings.batch // max(1, len(state.members)))
+        batch = state.settings.batch
+        push = max(batch // max(1, len(state.members)), min(2, batch))
         for lot in state.lots():
             if lot.free:
                 return Assignment(lot, min(push, lot.free), 0)

@@ -20,6 +20,9 @@ WORTHWHILE = 0.6
 BANK = 4.0
 """Steps' worth of unspent staleness budget that may be saved up for a hold-up."""
 
+ANSWER = 0.5
+"""Seconds in which a worker that hears should answer that it gives a ticket back, or that it started it."""
+
 SLACK = 0.03
 """Seconds of lateness that are noise: a few periods of a CPU quota."""
 
@@ -172,7 +175,7 @@ class Balanced(Policy):
             to = self._following(state, group, taken)
             for ticket in group:
                 if ticket.state is TicketState.QUEUED:
-                    remedies.append(Late(ticket))
+                    remedies.append(Late(ticket, expire=ticket.revoked is not None))
                 elif self.bound:
                     remedies.append(Late(ticket, to, expire=to is None))
         return remedies
@@ -187,7 +190,9 @@ class Balanced(Policy):
         if lot is None or not begun or lot.epoch != group[0].lot.epoch:
             return None
         oldest = min(ticket.version for ticket in begun if ticket.version is not None)
-        fits = lot.free - taken >= sum(ticket.size for ticket in begun)
+        left = lot.free - taken - sum(ticket.size for ticket in begun)
+        # A single sample left over would have to be a ticket of its own.
+        fits = left >= 0 and left != 1
         return lot if fits and lot.index - oldest <= self.bound else None
 
     def _overdue(self, state: RunState) -> list[tuple[float, list[Ticket]]]:
@@ -198,17 +203,20 @@ class Balanced(Policy):
         """
         lot = state.ledger.lots.get(state.version)
         active = state.active()
-        if lot is None or lot.free or len(active) < 2:
+        if lot is None or lot.free or not active:
             return []
-        total = sum(m.pace.value for m in active)
         uplink = max(m.uplink.value for m in active)
         groups: dict[int, list[Ticket]] = {}
-        for ticket in lot.tickets.values():
-            if not ticket.revoking and (self.bound or ticket.state is TicketState.QUEUED):
-                groups.setdefault(ticket.group, []).append(ticket)
         overdue = []
+        for ticket in lot.tickets.values():
+            if ticket.revoked is not None:
+                overdue.append((ticket.revoked + ANSWER, [ticket]))
+            elif self.bound or ticket.state is TicketState.QUEUED:
+                groups.setdefault(ticket.group, []).append(ticket)
         for group in groups.values():
-            rest = max(total - state.members[group[0].worker].pace.value, 1e-9)
+            rest = sum(m.pace.value for m in active if m.worker != group[0].worker)
+            if not rest:
+                continue  # nobody else could compute it
             due = [ticket.due for ticket in group if ticket.due is not None]
             if not due:
                 continue

@@ -1,0 +1,41 @@
+"""What verbs do with the results of runs: show them, and write them for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ..observe import RunSummary, render
+
+WIDTH = 100
+"""Columns of a table that goes to a file or a pipe."""
+
+
+def show(runs: Sequence[RunSummary], next_command: str, title: str = "") -> None:
+    """Print the table."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
+    console.print()
+    console.print(render(runs, next_command, title))
+
+
+def check_json(path: Path | None) -> str:
+    """Why results could not be written to ``path``, in words; empty if they could. To be asked beforehand."""
+    if path is None:
+        return ""
+    if path.is_dir():
+        return f"--json {path} is a folder. Give the name of a file."
+    if not path.absolute().parent.is_dir():
+        return f"--json {path}: there is no folder {path.parent}. Make it, or choose another place."
+    return ""
+
+
+def write_json(path: Path | None, results: dict[str, Any]) -> None:
+    """Write results for programs."""
+    if path is not None:
+        path.write_text(json.dumps(results, indent=1) + "\n")

@@ -1,0 +1,107 @@
+"""What a run looks like while it goes on: a panel on a terminal, lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from ..observe import LiveView
+from ..trace import RecordError, Tail
+
+
+class Lines:
+    """For files and pipes: output as it comes, and one line per epoch."""
+
+    def __init__(self) -> None:
+        self._tail: Tail | None = None
+        self._view = LiveView()
+
+    def show(self, text: str, error: bool) -> None:
+        """Show output of a process."""
+        print(text, file=sys.stderr if error else sys.stdout, flush=True)
+
+    def note(self, text: str) -> None:
+        """Show a message of evener's own."""
+        print(f"evener: {text}", file=sys.stderr, flush=True)
+
+    def follow(self, record: Path) -> None:
+        """Show the progress that ``record`` tells of, from here on."""
+        self._tail, self._view = Tail(record), LiveView()
+
+    def unfollow(self) -> None:
+        """The run has ended."""
+        if self._tail is not None:
+            self._tail.close()
+            self._tail = None
+
+    def tick(self) -> None:
+        """Show what is new in the record."""
+        if self._update():
+            for line in self._view.epoch_lines():
+                print(line, flush=True)
+
+    def _update(self) -> bool:
+        if self._tail is None:
+            return False
+        try:
+            self._view.update(self._tail.lines())
+        except RecordError as error:
+            self.unfollow()
+            self.note(f"progress cannot be shown: {error}")
+            return False
+        return True
+
+
+class Panel(Lines):
+    """For a terminal: a panel at the bottom that is drawn again and again, everything else above it."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+        self._live: Live | None = None
+
+    def show(self, text: str, error: bool) -> None:
+        """Show output of a process, above the panel."""
+        if error and not sys.stderr.isatty():
+            super().show(text, error)
+        else:
+            self._console.print(Text.from_ansi(text), soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """Show a message, above the panel."""
+        self._console.print(Text(f"evener: {text}", style="cyan"), soft_wrap=True)
+
+    def follow(self, record: Path) -> None:
+        """Show a panel."""
+        super().follow(record)
+        # Drawn from tick(), so that there is no second thread; gone at the end, when a table says it all.
+        self._live = Live(
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._live.start()
+
+    def unfollow(self) -> None:
+        """Take the panel away."""
+        super().unfollow()
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def tick(self) -> None:
+        """Draw the panel."""
+        if self._update() and self._live is not None:
+            self._live.update(self._view.render(), refresh=True)
+
+
+def choose() -> Lines:
+    """A panel if standard output is a terminal that can draw one."""
+    console = Console()
+    return Panel(console) if console.is_terminal and not console.is_dumb_terminal else Lines()

@@ -1,0 +1,42 @@
+"""Signals as something to look at, rather than something that happens in the middle of anything."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+_HEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Signals:
+    """While entered, the signals that ask this process to end are noted in ``received`` and do nothing else.
+
+    Outside the main thread no handlers can be set; there it notes nothing.
+    """
+
+    def __init__(self) -> None:
+        self.received: list[signal.Signals] = []
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Signals:
+        if threading.current_thread() is threading.main_thread():
+            for signum in _HEARD:
+                # A program under nohup is to outlive its terminal.
+                if not (signum == signal.SIGHUP and signal.getsignal(signum) == signal.SIG_IGN):
+                    self._before[signum] = signal.signal(signum, self._hear)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+        self._before.clear()
+
+    def _hear(self, signum: int, frame: FrameType | None) -> None:
+        self.received.append(signal.Signals(signum))
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell expects of a process that ended because of the first of them; 0 if there was none."""
+        return 128 + self.received[0] if self.received else 0

@@ -1,0 +1,204 @@
+"""Run a script as one server and some workers on this machine."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..trace import record_path
+from . import folders, slowness
+from ._places import Plan
+from ._signals import Signals
+from .crew import Child, Crew, Steps
+from .options import RunOptions
+from .screen import Plain, Screen
+
+WORKERS_FAREWELL = 10.0
+"""Seconds that workers get to end by themselves once the server has."""
+
+LAST_WORD = 2.0
+"""Seconds that the server gets, after the last worker is gone, to write that the run is over."""
+
+# The server is asked first: it closes the record. All of this fits into three seconds.
+STOP_SERVER: Steps = ((0.0, signal.SIGINT), (2.0, signal.SIGTERM), (2.4, signal.SIGKILL))
+STOP_WORKER: Steps = ((1.0, signal.SIGINT), (2.0, signal.SIGTERM), (2.4, signal.SIGKILL))
+STOP_NOW: Steps = ((0.0, signal.SIGINT), (1.0, signal.SIGTERM), (1.4, signal.SIGKILL))
+
+# Nobody is waiting at a keyboard: the server may finish what it is doing.
+CLOSE_SERVER: Steps = ((0.0, signal.SIGINT), (10.0, signal.SIGTERM), (12.0, signal.SIGKILL))
+FAREWELL: Steps = tuple((WORKERS_FAREWELL + delay, signum) for delay, signum in STOP_NOW)
+
+NEVER_JOINED = (
+    "{script} ended without calling evener.join() and session.prepare(...), so every process ran it alone "
+    "and nothing was shared. Call session = evener.join(), then "
+    "model, optimizer, loader = session.prepare(model, optimizer, loader), and train in "
+    "'for epoch in session.epochs(n):'."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run went.
+
+    Attributes:
+        code: exit code: 0; 1 when some process failed; 2 when the script never took part; 128 + the number
+            of the signal that ended the run.
+        run: the run's id.
+        folder: where its record is.
+        problems: what went wrong, in words; already shown.
+    """
+
+    code: int
+    run: str
+    folder: Path
+    problems: tuple[str, ...] = ()
+
+    @property
+    def record(self) -> Path | None:
+        """The run's record, if the server wrote one."""
+        path = record_path(self.folder)
+        return path if path.exists() else None
+
+
+def run(options: RunOptions, screen: Screen | None = None) -> RunResult:
+    """Run a script on this machine, and wait for its end.
+
+    When this returns or raises, every process of the run has ended. Ctrl-C, SIGTERM and SIGHUP end the run,
+    within three seconds.
+
+    Args:
+        options: what to run.
+        screen: where output goes; by default as the processes print it.
+
+    Raises:
+        LaunchError: the run cannot be started; nothing was.
+    """
+    options.check()
+    screen = screen or Plain()
+    name = folders.new_run_id()
+    with Signals() as signals:
+        plan = Plan.of(options, name, folders.make(name, options.record))
+        with slowness.emulate(options.speeds, name, quotas=not plan.devices) as emulation:
+            if emulation.words:
+                screen.note(emulation.words)
+            screen.follow(record_path(plan.folder))
+            try:
+                with Crew(screen) as crew:
+                    return _Run(plan, crew, signals).go(emulation)
+            finally:
+                screen.unfollow()
+
+
+class _Run:
+    """One run under way."""
+
+    def __init__(self, plan: Plan, crew: Crew, signals: Signals) -> None:
+        self.plan = plan
+        self.crew = crew
+        self.signals = signals
+        self.problems: list[str] = []
+        self.code = 0
+        self.record = record_path(plan.folder)
+        self._server: Child | None = None
+        self._workers: list[Child] = []
+        self._stopping = False
+        self._asked = 0
+        self._deserted: float | None = None
+
+    def go(self, emulation: slowness.Emulation) -> RunResult:
+        """Start everything, and attend to it until it has ended."""
+        plan, crew = self.plan, self.crew
+        server = plan.place("server", emulation=emulation)
+        self._server = crew.start(
+            "the server", plan.command, plan.environment(server), if_orphaned=signal.SIGTERM
+        )
+        for index in range(plan.options.workers):
+            place = plan.place("worker", index, emulation)
+            name = f"worker {index}"
+            self._workers.append(crew.start(name, plan.command, plan.environment(place), f"[{name}] "))
+        while crew.alive:
+            for child in crew.attend():
+                self._ended(child)
+            self._heed_signals()
+            self._heed_desertion()
+        crew.screen.tick()
+        return RunResult(self.signals.exit_code or self.code, plan.run, plan.folder, tuple(self.problems))
+
+    # Processes that end -------------------------------------------------------------------------------------
+
+    def _ended(self, child: Child) -> None:
+        if child is self._server:
+            self._server_ended(child)
+        elif child.asked:
+            if not self._stopping:
+                after = f"{WORKERS_FAREWELL:.0f} s after the end of the run"
+                self.crew.screen.note(f"{child.name} was still busy {after}, and was ended.")
+        elif child.code != 0:
+            others = any(worker.code is None for worker in self._workers)
+            self._fail(1, f"{child.name} {child.how}" + ("; the others go on." if others else "."))
+
+    def _server_ended(self, server: Child) -> None:
+        living = [worker for worker in self._workers if worker.code is None]
+        if self._stopping:
+            self._end(living, STOP_NOW)
+        elif server.code != 0:
+            self._stopping = True
+            self._fail(1, f"the server {server.how}, which ends the run." + _see_above(server))
+            self._end(living, STOP_NOW)
+        elif not self.record.exists():
+            self._stopping = True
+            self._fail(2, NEVER_JOINED.format(script=self.plan.options.script))
+            self._end(living, STOP_NOW)
+        else:
+            self._end(living, FAREWELL)
+
+    def _end(self, children: Iterable[Child], steps: Steps) -> None:
+        for child in children:
+            self.crew.end(child, steps)
+
+    def _fail(self, code: int, problem: str) -> None:
+        self.code = self.code or code
+        self.problems.append(problem)
+        self.crew.screen.note(problem)
+
+    # Reasons to stop ----------------------------------------------------------------------------------------
+
+    def _heed_signals(self) -> None:
+        received = self.signals.received
+        if len(received) == self._asked:
+            return
+        self._asked = len(received)
+        if self._asked > 1:
+            self.crew.kill()
+            return
+        self._stopping = True
+        self.crew.screen.note(f"stopping, as {received[0].name} asks. Once more ends everything at once.")
+        assert self._server is not None
+        if self._server.code is None:
+            self._end([self._server], STOP_SERVER)
+            self._end((worker for worker in self._workers if worker.code is None), STOP_WORKER)
+        else:
+            self._end((worker for worker in self._workers if worker.code is None), STOP_NOW)
+
+    def _heed_desertion(self) -> None:
+        """A server whose workers have all gone would wait for ever."""
+        server = self._server
+        if server is None or server.code is not None or self._stopping:
+            return
+        if any(worker.code is None for worker in self._workers):
+            return
+        if not self.record.exists() and all(worker.code == 0 for worker in self._workers):
+            return  # a script that never joins: the server, too, will come to its end
+        now = self.crew.clock()
+        if self._deserted is None:
+            self._deserted = now
+        elif now - self._deserted >= LAST_WORD and not folders.finished(self.record):
+            self._stopping = True
+            self._fail(1, "all workers are gone before the end of the run: stopping the server.")
+            self._end([server], CLOSE_SERVER)
+
+
+def _see_above(child: Child) -> str:
+    return " What it printed is above." if (child.code or 0) > 0 else ""

@@ -1,0 +1,178 @@
+"""What a run is asked to be, and whether that can be."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+import shutil
+import socket
+import subprocess
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+from ..core.policies import POLICIES
+from ..runtime.place import PolicyChoice
+from ..trace import record_path
+from . import _cgroups, slowness
+
+HOST = "127.0.0.1"
+MOST_WORKERS_BY_DEFAULT = 4
+
+
+class LaunchError(Exception):
+    """A run cannot be started. The message says what happened, what is valid, and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """A run on this machine.
+
+    Attributes:
+        script: the Python file that every process runs.
+        arguments: its arguments.
+        workers: how many processes compute gradients.
+        speeds: relative speeds to emulate, one for each worker; empty: as fast as the machine lets them be.
+        policy: by name, with the options that differ from the policy's own defaults.
+        seed: of the run.
+        targets: metrics whose reaching is noted, with the value to reach.
+        port: of the server, on the loopback address; ``None``: any free one.
+        record: folder for the run's record; ``None``: ``runs/<run id>`` below the current folder.
+    """
+
+    script: Path
+    arguments: tuple[str, ...] = ()
+    workers: int = 2
+    speeds: tuple[float, ...] = ()
+    policy: PolicyChoice = field(default_factory=PolicyChoice)
+    seed: int = 0
+    targets: dict[str, float] = field(default_factory=dict)
+    port: int | None = None
+    record: Path | None = None
+
+    def check(self) -> None:
+        """Find out what can be found out before anything is started.
+
+        Raises:
+            LaunchError: with the first thing that is wrong.
+        """
+        if not self.script.is_file():
+            what = "is a folder" if self.script.is_dir() else "does not exist"
+            raise LaunchError(f"the script {self.script} {what}. Give the path of a Python file.")
+        if self.workers < 1:
+            raise LaunchError(f"a run needs at least 1 worker, not {self.workers}.")
+        if self.speeds and len(self.speeds) != self.workers:
+            raise LaunchError(
+                f"{len(self.speeds)} speeds were given for {self.workers} workers. "
+                "Give one speed for each worker, or leave the number of workers out."
+            )
+        try:
+            slowness.check(self.speeds)
+        except ValueError as error:
+            raise LaunchError(str(error)) from None
+        check_policy(self.policy)
+        for name, value in self.targets.items():
+            if not math.isfinite(value):
+                raise LaunchError(f"the target {name}={value:g} is not a finite number.")
+        if self.record is not None and record_path(self.record).exists():
+            raise LaunchError(
+                f"{self.record} already holds the record of a run, and records are never overwritten. "
+                "Choose another folder, or move that one away."
+            )
+        if self.port is not None:
+            check_port(self.port)
+
+
+def check_policy(choice: PolicyChoice) -> None:
+    """Whether there is such a policy, and it has such options with such values.
+
+    Raises:
+        LaunchError: naming the valid policies, or the policy's options, or what its constructor says.
+    """
+    if choice.name not in POLICIES:
+        raise LaunchError(f"there is no policy '{choice.name}'. Choose one of: {', '.join(POLICIES)}.")
+    valid = policy_options(choice.name)
+    for option in choice.options:
+        if option not in valid:
+            has = f"it has {', '.join(valid)}" if valid else "it has none"
+            others = [name for name in POLICIES if option in policy_options(name)]
+            whose = f" {', '.join(others)} has it." if others else ""
+            raise LaunchError(f"the policy {choice.name} has no option '{option}': {has}.{whose}")
+    try:
+        POLICIES[choice.name](**choice.options)
+    except (TypeError, ValueError) as error:
+        raise LaunchError(f"the policy {choice.name} cannot be used so: {error}.") from None
+
+
+def policy_options(name: str) -> list[str]:
+    """The names of a policy's options."""
+    return list(inspect.signature(POLICIES[name]).parameters)
+
+
+def check_port(port: int) -> None:
+    """Whether the server could listen on ``port``.
+
+    Raises:
+        LaunchError: it is no port, or it is in use, or this user may not use it.
+    """
+    if not 1 <= port <= 65535:
+        raise LaunchError(f"{port} is no port: ports are 1 to 65535. Leave it out to have a free one chosen.")
+    try:
+        _bind(port)
+    except OSError as error:
+        raise LaunchError(
+            f"port {port} on {HOST} cannot be used: {error.strerror}. "
+            "Choose another, or leave it out to have a free one chosen."
+        ) from None
+
+
+def free_port() -> int:
+    """A port on the loopback address that nobody listens on at present."""
+    return _bind(0)
+
+
+def _bind(port: int) -> int:
+    with socket.socket() as probe:
+        # As the server's own socket does: else the port of a run that has just ended would seem to be in use.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((HOST, port))
+        bound: int = probe.getsockname()[1]
+        return bound
+
+
+def default_workers() -> int:
+    """How many workers where nobody says: one for each CUDA device where there are several, else 2 to 4."""
+    devices = cuda_devices()
+    if devices > 1:
+        return devices
+    return max(2, min(MOST_WORKERS_BY_DEFAULT, int(_cgroups.cores_allowed())))
+
+
+def cuda_devices() -> int:
+    """The number of CUDA devices that PyTorch would see, found without importing it (which takes seconds)."""
+    try:
+        if "+cpu" in metadata.version("torch"):
+            return 0
+    except metadata.PackageNotFoundError:
+        return 0
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        listed = [name.strip() for name in visible.split(",")]
+        end = listed.index("-1") if "-1" in listed else len(listed)
+        return sum(1 for name in listed[:end] if name)
+    try:
+        return sum(1 for _ in Path("/proc/driver/nvidia/gpus").iterdir())
+    except OSError:
+        return _ask_nvidia()
+
+
+def _ask_nvidia() -> int:
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return 0
+    try:
+        listing = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    return sum(line.startswith("GPU ") for line in listing.stdout.splitlines())

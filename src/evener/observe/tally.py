@@ -1,0 +1,304 @@
+"""What a run has done so far, kept up to date line by line. Summary and live view both look at it.
+
+Each line costs a few dictionary operations, whatever the length of the record.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..core import commands as c
+from ..core import events as e
+from ..core.members import Mean
+from ..trace import (
+    End,
+    EndLine,
+    EventLine,
+    Header,
+    HeaderLine,
+    Line,
+    LogNote,
+    NoteLine,
+    TargetNote,
+    WarningNote,
+    WorkerNote,
+)
+
+RECENT = 3.0
+"""Seconds over which "now" is averaged."""
+
+
+class Window:
+    """A sum over the last seconds.
+
+    >>> window = Window(3.0)
+    >>> for t in (1.0, 2.0, 5.5): window.add(t, 10.0)
+    >>> window.total(6.0)
+    10.0
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._sum = 0.0
+        self._items: deque[tuple[float, float]] = deque()
+
+    def add(self, t: float, amount: float) -> None:
+        """Count ``amount`` at time ``t``."""
+        self._items.append((t, amount))
+        self._sum += amount
+
+    def total(self, now: float) -> float:
+        """What was counted in the last seconds before ``now``."""
+        while self._items and self._items[0][0] < now - self.seconds:
+            self._sum -= self._items.popleft()[1]
+        return self._sum if self._items else 0.0
+
+
+@dataclass(slots=True)
+class Work:
+    """One worker. Counts are in samples, times in seconds of the record."""
+
+    worker: int
+    name: str = ""
+    joined: float | None = None
+    present: float = 0.0
+    left: str | None = None
+    sits_out: str = ""
+    sat_out: str | None = None
+    late: bool = False
+    samples: int = 0
+    stale: int = 0
+    refused: int = 0
+    declined: int = 0
+    discarded: int = 0
+    computed: int = 0
+    compute_s: float = 0.0
+    pace: Mean = field(default_factory=lambda: Mean(0.0, gain=0.1))
+    staleness: Mean = field(default_factory=lambda: Mean(0.0, gain=0.1))
+    busy: Window = field(default_factory=lambda: Window(RECENT))
+    started: dict[int, float] = field(default_factory=dict)
+    tickets: set[int] = field(default_factory=set)
+
+    def here(self, start: float, stop: float) -> float:
+        """Seconds it was present between ``start`` and ``stop``."""
+        since = 0.0 if self.joined is None else max(0.0, stop - max(self.joined, start))
+        return self.present + since
+
+
+@dataclass(frozen=True, slots=True)
+class _Ticket:
+    worker: int
+    size: int
+
+
+class Tally:
+    """Follows a record. Counts are in samples.
+
+    Attributes:
+        first_grant, last_step: between them lies the run's total time.
+        logs: the newest note with each logged name, by (source, name); ``epoch_logs``: values by epoch.
+    """
+
+    def __init__(self) -> None:
+        self.header: Header | None = None
+        self.end: End | None = None
+        self.finish: c.Finish | None = None
+        self.now = 0.0
+        self.first_grant: float | None = None
+        self.last_step: float | None = None
+        self.applied = self.refused = self.declined = self.discarded = self.dropped = 0
+        self.steps = 0
+        self.version = 0
+        self.positions: dict[int, int] = {}
+        self.ended: list[tuple[c.EndEpoch, float]] = []
+        self.held = False
+        self.workers: dict[int, Work] = {}
+        self.logs: dict[tuple[str, str], LogNote] = {}
+        self.epoch_logs: dict[int, dict[str, float | None]] = {}
+        self.targets: list[TargetNote] = []
+        self.warnings: list[str] = []
+        self.recent = Window(RECENT)
+        self.trend = Window(5 * RECENT)
+        self._tickets: dict[int, _Ticket] = {}
+        self._pushes: dict[tuple[int, int], e.Arrived] = {}
+
+    @property
+    def over(self) -> bool:
+        """The coordinator has finished, or the record ends."""
+        return self.finish is not None or self.end is not None
+
+    @property
+    def total_s(self) -> float | None:
+        """From the first grant to the last step, seconds."""
+        if self.first_grant is None or self.last_step is None:
+            return None
+        return self.last_step - self.first_grant
+
+    @property
+    def stale(self) -> int:
+        """Applied samples of staleness ≥ 1."""
+        return sum(work.stale for work in self.workers.values())
+
+    def update(self, line: Line) -> None:
+        """Take the next line."""
+        match line:
+            case EventLine(t, event, commands):
+                self.now = t
+                if self.finish is None:
+                    self._hear(event, commands, t)
+                    for command in commands:
+                        self._obey(command, event, t)
+            case NoteLine(_, LogNote() as log):
+                self.epoch_logs.setdefault(log.epoch, {}).update(log.values)
+                for name in log.values:
+                    self.logs[log.source, name] = log
+            case NoteLine(_, TargetNote() as target):
+                self.targets.append(target)
+            case NoteLine(_, WorkerNote(worker=worker, name=name)):
+                self._work(worker).name = name
+            case NoteLine(_, WarningNote(text=text)):
+                self.warnings.append(text)
+            case HeaderLine(_, header):
+                self.header = header
+            case EndLine(_, end):
+                self.end = end
+            case _:
+                pass
+
+    def _work(self, worker: int) -> Work:
+        found = self.workers.get(worker)
+        if found is None:
+            found = self.workers[worker] = Work(worker, f"worker {worker}")
+        return found
+
+    # Events -------------------------------------------------------------------------------------------------
+
+    def _hear(self, event: e.Event, commands: Sequence[c.Command], t: float) -> None:
+        match event:
+            case e.Started(worker, ticket):
+                if ticket in self._tickets:
+                    work = self._work(worker)
+                    work.started[ticket] = t
+                    work.late = False
+            case e.Computed(worker, ticket, seconds):
+                self._computed(self._work(worker), ticket, seconds, t)
+            case e.Arrived(worker, push):
+                self._work(worker).late = False
+                if any(ticket in self._tickets for ticket in event.tickets):
+                    self._pushes[worker, push] = event
+            case e.Declined(worker, ticket):
+                work = self._work(worker)
+                if ticket in work.tickets:
+                    self._computed(work, ticket, t - work.started.get(ticket, t), t)
+                    size = self._forget(ticket)
+                    work.declined += size
+                    self.declined += size
+            case e.Joined(worker):
+                work = self._work(worker)
+                self._leaves(work, t)
+                work.joined, work.left = t, None
+                work.sits_out, work.late = "", False
+            case e.Left(worker, reason):
+                work = self._work(worker)
+                if work.joined is not None:
+                    self._leaves(work, t)
+                    work.left = reason
+            case e.EpochDrawn(epoch, positions):
+                self.positions[epoch] = positions
+            case e.StepDone(version):
+                self.version = version
+                self.last_step = t
+            case e.SnapshotTaken():
+                self.held = False
+            case _:
+                pass
+
+    def _computed(self, work: Work, ticket: int, seconds: float, t: float) -> None:
+        work.late = False
+        found = self._tickets.get(ticket)
+        if work.started.pop(ticket, None) is None and found is None:
+            return
+        work.compute_s += seconds
+        work.busy.add(t, seconds)
+        if found is not None and seconds > 0:
+            work.computed += found.size
+            work.pace.add(found.size / seconds)
+
+    def _leaves(self, work: Work, t: float) -> None:
+        if work.joined is not None:
+            work.present += t - max(work.joined, self.first_grant or work.joined)
+            work.joined = None
+        work.started.clear()
+
+    # Commands -----------------------------------------------------------------------------------------------
+
+    def _obey(self, command: c.Command, event: e.Event, t: float) -> None:
+        match command:
+            case c.Grant(worker, ticket):
+                if self.first_grant is None:
+                    self.first_grant = t
+                size = sum(stop - start for start, stop in command.ranges)
+                self._tickets[ticket] = _Ticket(worker, size)
+                self._work(worker).tickets.add(ticket)
+            case c.Accumulate():
+                self._accumulate(command, t)
+            case c.Discard(worker, push, _, samples, refused):
+                arrived = self._pushes.pop((worker, push), None)
+                work = self._work(worker)
+                if refused:
+                    work.refused += samples
+                    self.refused += samples
+                    for ticket in arrived.tickets if arrived else ():
+                        self._forget(ticket)
+                else:
+                    work.discarded += samples
+                    self.discarded += samples
+            case c.Returned(ticket):
+                if found := self._tickets.get(ticket):
+                    work = self._work(found.worker)
+                    # Taken back because a deadline passed: this worker is late, or gone without a word.
+                    work.late |= work.joined is not None and isinstance(event, e.Tick)
+                self._forget(ticket)
+            case c.Step(_, _, samples):
+                self.steps += samples > 0
+                self.last_step = t
+            case c.EndEpoch():
+                self.ended.append((command, t))
+                self.dropped += command.dropped
+            case c.SitOut(worker, why):
+                work = self._work(worker)
+                work.sits_out = why
+                work.sat_out = why or work.sat_out
+            case c.Hold():
+                self.held = True
+            case c.Finish():
+                self.finish = command
+            case _:
+                pass
+
+    def _accumulate(self, add: c.Accumulate, t: float) -> None:
+        work = self._work(add.worker)
+        work.samples += add.samples
+        self.applied += add.samples
+        self.recent.add(t, add.samples)
+        self.trend.add(t, add.samples)
+        push = self._pushes.pop((add.worker, add.push), None)
+        if push is None:
+            return
+        staleness = 0
+        for ticket, version in zip(push.tickets, push.versions, strict=True):
+            size = self._forget(ticket)
+            staleness += size * (add.step - version)
+            if version < add.step:
+                work.stale += size
+        work.staleness.add(staleness / max(1, add.samples))
+
+    def _forget(self, ticket: int) -> int:
+        """Drop the ticket; returns its size."""
+        found = self._tickets.pop(ticket, None)
+        if found is None:
+            return 0
+        self._work(found.worker).tickets.discard(ticket)
+        return found.size

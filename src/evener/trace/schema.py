@@ -1,0 +1,236 @@
+"""The lines of a run record, schema 1. ``docs/record.md`` has every field with its unit.
+
+Events and commands are the core's own dataclasses; on disk they are JSON objects with their class's name
+under ``type``. To decode them fast, each has a tagged twin here, generated from its fields, so that the two
+cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import operator
+import types
+from typing import Any, Literal, cast, get_args, get_type_hints
+
+import msgspec
+
+from ..core import commands as c
+from ..core import events as e
+from ..core.state import Settings
+
+SCHEMA = 1
+"""Version of the format. A reader refuses another one; a new field with a default needs no new version."""
+
+FILE = "record.jsonl"
+"""Name of the record in a run folder."""
+
+
+class RecordError(ValueError):
+    """A file is no record, or not one that this version reads; the message says what to do."""
+
+
+class PolicyUsed(msgspec.Struct, frozen=True):
+    """The policy's name and all its options, defaults included."""
+
+    name: str
+    options: dict[str, float | int | str] = {}
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """What was fixed before the run began.
+
+    Attributes:
+        run: the run's id.
+        created: when the record was opened, ISO 8601, UTC.
+        evener: version of the package that wrote it.
+        script: the script as it was named.
+        settings: the coordinator's.
+        policy: the policy's name and options.
+        positions: samples per epoch where they were known beforehand.
+        parameters: numbers in the model.
+        notes: facts about the surroundings, such as the emulated speeds.
+    """
+
+    schema: int = SCHEMA
+    kind: str = "run"
+    run: str
+    created: str
+    evener: str
+    script: str
+    settings: Settings
+    policy: PolicyUsed
+    positions: int | None
+    parameters: int
+    notes: dict[str, Any] = {}
+
+
+class LogNote(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="log"):
+    """What a script logged. A value that is not a finite number is ``None``."""
+
+    epoch: int
+    version: int
+    samples: int
+    at: float
+    values: dict[str, float | None]
+    source: Literal["server", "workers"] = "server"
+
+
+class TargetNote(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="target"):
+    """The metric ``name`` reached the wanted ``value`` for the first time, with parameters of time ``at``."""
+
+    name: str
+    value: float
+    reached: float
+    at: float
+
+
+class WorkerNote(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="worker"):
+    """Who a worker is."""
+
+    worker: int
+    name: str
+    pid: int = 0
+    host: str = ""
+    device: str = ""
+
+
+class WarningNote(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="warning"):
+    """Something a person should know, in words."""
+
+    text: str
+
+
+Note = LogNote | TargetNote | WorkerNote | WarningNote
+NOTES: dict[str, type[Note]] = {
+    "log": LogNote,
+    "target": TargetNote,
+    "worker": WorkerNote,
+    "warning": WarningNote,
+}
+
+
+class End(msgspec.Struct, frozen=True, kw_only=True):
+    """How the run ended. CPU seconds are the processes' own, from the opening of the record to its end."""
+
+    ok: bool
+    reason: str
+    server_cpu_s: float | None = None
+    workers_cpu_s: dict[int, float] = {}
+
+
+# What a reader yields ---------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HeaderLine:
+    """The first line."""
+
+    t: float
+    header: Header
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EventLine:
+    """An event that the coordinator handled at ``t``, and what it answered."""
+
+    t: float
+    event: e.Event
+    commands: list[c.Command]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NoteLine:
+    """What is worth keeping but decides nothing."""
+
+    t: float
+    note: Note
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EndLine:
+    """The last line of a record that was closed."""
+
+    t: float
+    end: End
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BrokenLine:
+    """A line that cannot be read. ``truncated``: it is the last one, and its end was never written."""
+
+    number: int
+    why: str
+    truncated: bool
+
+
+Line = HeaderLine | EventLine | NoteLine | EndLine | BrokenLine
+
+
+# Between objects and bytes ----------------------------------------------------------------------------------
+
+_EVENTS: tuple[type, ...] = get_args(e.Event)
+_COMMANDS: tuple[type, ...] = get_args(c.Command)
+_OPENINGS = {cls: b'{"type":"%s"' % cls.__name__.encode() for cls in (*_EVENTS, *_COMMANDS)}
+_ENCODER = msgspec.json.Encoder()
+
+
+def encode_tagged(value: e.Event | c.Command) -> bytes:
+    """An event or a command as JSON, its class's name under ``type``."""
+    body = _ENCODER.encode(value)
+    opening = _OPENINGS[type(value)]
+    return opening + b"," + body[1:] if len(body) > 2 else opening + b"}"
+
+
+def _twin(cls: type) -> type[msgspec.Struct]:
+    hints = get_type_hints(cls)
+    fields: list[Any] = []
+    for field in dataclasses.fields(cls):
+        if field.default is dataclasses.MISSING:
+            fields.append((field.name, hints[field.name]))
+        else:
+            fields.append((field.name, hints[field.name], field.default))
+    return msgspec.defstruct(cls.__name__, fields, tag_field="type", tag=cls.__name__, frozen=True, gc=False)
+
+
+_TWINS = {_twin(cls): cls for cls in (*_EVENTS, *_COMMANDS)}
+_TWIN_OF = {cls: twin for twin, cls in _TWINS.items()}
+
+
+def _union(classes: tuple[type, ...]) -> types.UnionType:
+    return cast(types.UnionType, functools.reduce(operator.or_, (_TWIN_OF[cls] for cls in classes)))
+
+
+_OnDisk: Any = msgspec.defstruct(
+    "_OnDisk",
+    [
+        ("t", float),
+        ("event", _union(_EVENTS) | None, None),
+        ("commands", list[_union(_COMMANDS)], msgspec.field(default_factory=list)),  # type: ignore[misc]
+        ("note", Note | None, None),
+        ("header", Header | None, None),
+        ("end", End | None, None),
+    ],
+)
+_DECODER = msgspec.json.Decoder(_OnDisk)
+
+
+def decode_line(raw: bytes, number: int) -> Line:
+    """One line of a record; ``number`` (from 1) is for messages. Never raises: see :class:`BrokenLine`."""
+    try:
+        line = _DECODER.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return BrokenLine(number, str(error), truncated=not raw.endswith(b"\n"))
+    if line.event is not None:
+        return EventLine(line.t, _restore(line.event), [_restore(command) for command in line.commands])
+    if line.note is not None:
+        return NoteLine(line.t, line.note)
+    if line.header is not None:
+        return HeaderLine(line.t, line.header)
+    if line.end is not None:
+        return EndLine(line.t, line.end)
+    return BrokenLine(number, "it is neither header, event, note nor end", truncated=False)
+
+
+def _restore(twin: msgspec.Struct) -> Any:
+    return _TWINS[type(twin)](*msgspec.structs.astuple(twin))

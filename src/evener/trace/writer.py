@@ -1,0 +1,163 @@
+"""Write a run record."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import msgspec
+
+from ..core import commands as c
+from ..core import events as e
+from ..core.policies import Policy
+from ..core.state import Settings
+from .policies import describe
+from .schema import FILE, NOTES, End, Header, Note, encode_tagged
+
+FLUSH = 0.2
+"""Seconds of activity after which what was written goes to the operating system, for those who read along."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+def record_path(path: str | os.PathLike[str]) -> Path:
+    """The record file: ``path`` itself if it ends in ``.jsonl``, else ``record.jsonl`` in that folder."""
+    path = Path(path)
+    return path if path.suffix == ".jsonl" else path / FILE
+
+
+class Writer:
+    """Writes one record. It has no clock and no thread: every line's time is given.
+
+    Each line is one ``write`` call, so lines from several threads do not mix.
+
+    Args:
+        path: a run folder (made if need be), or a file whose name ends in ``.jsonl``.
+
+    Example:
+        >>> import tempfile
+        >>> from evener.core.policies import Balanced
+        >>> with Writer(tempfile.mkdtemp()) as writer:
+        ...     settings = Settings(batch=32, epochs=1)
+        ...     writer.header(run="r1", settings=settings, policy=Balanced(), parameters=10)
+        ...     writer.event(0.5, e.Joined(0, pace=100.0), [c.DrawEpoch(0)])
+        ...     writer.note(0.6, "log", epoch=0, version=0, samples=0, at=0.5, values={"loss": 2.3})
+        ...     writer.end(0.9, ok=True, reason="complete", server_cpu_s=0.1)
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = record_path(path)
+        self._file: BinaryIO | None = None
+        self._flushed = 0.0
+        self._ended = False
+
+    def header(
+        self,
+        *,
+        run: str,
+        settings: Settings,
+        policy: Policy,
+        parameters: int,
+        script: str = "",
+        positions: int | None = None,
+        notes: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Open the file and write the first line; fields as in :class:`~evener.trace.schema.Header`.
+
+        Raises:
+            FileExistsError: there is a record already. It is not overwritten.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._file = self.path.open("xb", buffering=1 << 16)
+        except FileExistsError:
+            raise FileExistsError(
+                f"{self.path} is the record of an earlier run. Choose another folder, or move it away."
+            ) from None
+        header = Header(
+            run=run,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            evener=metadata.version("evener"),
+            script=script,
+            settings=settings,
+            policy=describe(policy),
+            positions=positions,
+            parameters=parameters,
+            notes=dict(notes or {}),
+        )
+        self._write(b'{"t":0.0,"header":%b}\n' % _encode(header))
+        self.flush(0.0)
+
+    def event(self, t: float, event: e.Event, commands: Sequence[c.Command]) -> None:
+        """Record that the coordinator handled ``event`` at ``t`` and answered ``commands``.
+
+        ``t`` is the very ``now`` that the coordinator was given, unrounded: replay depends on it.
+        """
+        said = b",".join([encode_tagged(command) for command in commands])
+        self._write(b'{"t":%a,"event":%b,"commands":[%b]}\n' % (t, encode_tagged(event), said))
+        if t - self._flushed >= FLUSH:
+            self.flush(t)
+
+    def note(self, t: float, note: Note | str, /, **fields: Any) -> None:
+        """Record a note: one of the note classes, or its kind (``"log"``, …) and fields.
+
+        Raises:
+            ValueError: there is no such kind, or the fields do not fit it.
+        """
+        if isinstance(note, str):
+            if note not in NOTES:
+                raise ValueError(f"there is no note of kind {note!r}; valid are {', '.join(NOTES)}")
+            try:
+                note = msgspec.convert({"type": note, **fields}, type=NOTES[note])
+            except msgspec.ValidationError as error:
+                raise ValueError(f"a note's fields do not fit: {error}") from error
+        self._write(b'{"t":%a,"note":%b}\n' % (t, _encode(note)))
+        self.flush(t)
+
+    def end(
+        self,
+        t: float,
+        *,
+        ok: bool,
+        reason: str,
+        server_cpu_s: float | None = None,
+        workers_cpu_s: Mapping[int, float] | None = None,
+    ) -> None:
+        """Write the last line. What is given to the writer later is not part of the run, and is left out."""
+        end = End(ok=ok, reason=reason, server_cpu_s=server_cpu_s, workers_cpu_s=dict(workers_cpu_s or {}))
+        self._write(b'{"t":%a,"end":%b}\n' % (t, _encode(end)))
+        self._ended = True
+        self.flush(t)
+
+    def flush(self, t: float) -> None:
+        """Hand what was written to the operating system. To be called, too, when nothing happens for long."""
+        self._flushed = t
+        if self._file is not None:
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file. A record without an end stays readable: its reader says that it was cut short."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self._ended = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _write(self, line: bytes) -> None:
+        if self._ended:
+            return
+        if self._file is None:
+            raise RuntimeError("a record begins with its header: call Writer.header() first")
+        self._file.write(line)

@@ -1,0 +1,71 @@
+"""The script on its own: plain training in one process, with batch ``B``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+
+from .optimizer import AloneOptimizer
+from .session import Scalar, Session, number
+
+
+class AloneSession(Session):
+    """No launcher, no server, no workers."""
+
+    is_server = True
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__(device)
+        self._sums: dict[str, tuple[float, float]] = {}
+        self._epoch_scheduler: Any = None
+
+    def _prepare(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        loader: DataLoader[Any],
+        step_scheduler: Any,
+        epoch_scheduler: Any,
+        clip_norm: float | None,
+    ) -> tuple[nn.Module, Optimizer, Any]:
+        self._epoch_scheduler = epoch_scheduler
+        return model, AloneOptimizer(optimizer, clip_norm, step_scheduler), AloneLoader(loader, epoch_scheduler)
+
+    def _epochs(self, count: int) -> Iterator[int]:
+        for epoch in range(count):
+            began = time.perf_counter()
+            yield epoch
+            words = "  ".join(f"{name} {total / weight:.4g}" for name, (total, weight) in self._sums.items())
+            print(f"epoch {epoch + 1}/{count}  {words}  ({time.perf_counter() - began:.1f} s)", flush=True)
+            self._sums.clear()
+
+    def log(self, **values: Scalar) -> None:
+        """Average over the epoch; printed at its end."""
+        for name, value in values.items():
+            total, weight = self._sums.get(name, (0.0, 0.0))
+            self._sums[name] = total + number(value), weight + 1.0
+
+
+class AloneLoader:
+    """The user's loader; the epoch scheduler steps when an epoch's batches are through."""
+
+    def __init__(self, loader: DataLoader[Any], epoch_scheduler: Any) -> None:
+        self._loader = loader
+        self._epoch_scheduler = epoch_scheduler
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from self._loader
+        if self._epoch_scheduler is not None:
+            self._epoch_scheduler.step()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)

@@ -1,0 +1,75 @@
+"""What a script may hand to ``prepare``, and clear words about what it may not."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset
+
+
+def check_model(model: object) -> None:
+    """Raise unless ``model`` is a module."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"prepare() takes a torch.nn.Module first, not {type(model).__name__}")
+
+
+def check_optimizer(optimizer: object) -> None:
+    """Raise unless ``optimizer`` is one optimizer that steps from gradients alone.
+
+    Raises:
+        TypeError: it is none, or more than one.
+        ValueError: it needs a closure.
+    """
+    if isinstance(optimizer, list | tuple | dict):
+        raise TypeError(
+            f"prepare() takes one optimizer, not {len(optimizer)}: use parameter groups of one optimizer instead"
+        )
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"prepare() takes a torch.optim.Optimizer second, not {type(optimizer).__name__}")
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise ValueError("LBFGS evaluates a closure several times a step, which is not supported: use SGD or Adam(W)")
+
+
+def check_loader(loader: object) -> int:
+    """Raise unless ``loader`` is a DataLoader over indexable samples; returns the global batch size ``B``.
+
+    Raises:
+        TypeError: it is no DataLoader.
+        ValueError: it has no length, no batch size, a batch sampler of its own, or nothing to load.
+    """
+    if not isinstance(loader, DataLoader):
+        raise TypeError(f"prepare() takes a torch.utils.data.DataLoader third, not {type(loader).__name__}")
+    if isinstance(loader.dataset, IterableDataset):
+        raise ValueError(
+            "the loader's data set is an IterableDataset, which has no length and no positions: workers could not tell "
+            "who computes what. Use a map-style data set (__len__ and __getitem__)."
+        )
+    sampler: Any = loader.sampler
+    if not isinstance(loader.dataset, Sized) or not hasattr(sampler, "__len__"):
+        raise ValueError("the loader has no length: its data set and its sampler need __len__")
+    if loader.batch_size is None or type(loader.batch_sampler) is not BatchSampler:
+        raise ValueError(
+            "the loader needs a batch_size (it is the global batch, over all workers) and no batch_sampler of its own; "
+            "a sampler is fine"
+        )
+    if len(sampler) == 0:
+        raise ValueError("the loader's sampler is empty: there is nothing to train on")
+    if loader.drop_last and len(sampler) < loader.batch_size:
+        raise ValueError(
+            f"drop_last with {len(sampler)} samples and a batch of {loader.batch_size} drops everything: "
+            "make the batch smaller, or set drop_last=False"
+        )
+    return int(loader.batch_size)
+
+
+def check_batch(batch: int, workers: int) -> None:
+    """Raise if a batch cannot give every worker a sample."""
+    if batch < workers:
+        raise ValueError(
+            f"the batch of {batch} samples is smaller than the {workers} workers: "
+            "the loader's batch_size is the global batch; make it at least as large, or use fewer workers"
+        )

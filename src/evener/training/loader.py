@@ -1,0 +1,142 @@
+"""The loader's seam on a worker: the user's data set, options and collate function, fed with tickets.
+
+A real ``DataLoader`` does the loading. Its batch sampler hands out the index lists of granted tickets. With loader workers
+it is asked for more than there is, so it answers with empty lists (*bubbles*), which pass through as ``None``;
+what was loaded ahead and then revoked is thrown away, so only what compute started is bound to a worker.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+LOOKAHEAD = 4
+"""Most tickets a worker with loader processes keeps in its queue."""
+
+
+def lookahead(loader: DataLoader[Any]) -> int:
+    """How many tickets to keep queued, so that the loader's own processes have something to do."""
+    return 1 if loader.num_workers == 0 else min(LOOKAHEAD, 1 + loader.num_workers)
+
+
+class TicketLoader:
+    """Loads the batches of tickets.
+
+    Args:
+        loader: the user's; everything but its sampler is kept.
+        queued: the tickets granted and not started, as ``(ticket, indices)``.
+    """
+
+    def __init__(self, loader: DataLoader[Any], queued: Callable[[], list[tuple[int, bytes]]]) -> None:
+        self._queued = queued
+        self._wanted: tuple[int, bytes] | None = None
+        self._submitted: deque[int | None] = deque()
+        self._loaded: dict[int, Any] = {}
+        self._options = options(loader)
+        self._loader = loader
+        self._batches: Iterator[Any] | None = None
+
+    def load(self, ticket: int, indices: bytes) -> Any:
+        """The collated batch of a ticket's samples."""
+        if ticket in self._loaded:
+            return self._loaded.pop(ticket)
+        if ticket not in self._submitted:
+            self._wanted = ticket, indices
+        if self._batches is None:
+            self._batches = iter(
+                DataLoader(
+                    _Samples(self._loader.dataset),
+                    batch_sampler=_Endless(self._next_indices),
+                    collate_fn=_Collate(self._loader.collate_fn),
+                    **self._options,
+                )
+            )
+        while True:
+            batch = next(self._batches)
+            arrived = self._submitted.popleft()
+            if arrived == ticket:
+                alive = {queued for queued, _ in self._queued()}
+                self._loaded = {key: value for key, value in self._loaded.items() if key in alive}
+                return batch
+            if arrived is not None:
+                self._loaded[arrived] = batch
+
+    def _next_indices(self) -> list[int]:
+        if self._wanted is not None:
+            ticket, indices = self._wanted
+            self._wanted = None
+        else:
+            known = {*self._submitted, *self._loaded}
+            ahead = [one for one in self._queued() if one[0] not in known] if self._loader.num_workers else []
+            if not ahead:
+                self._submitted.append(None)
+                return []
+            ticket, indices = ahead[0]
+        self._submitted.append(ticket)
+        decoded: list[int] = np.frombuffer(indices, dtype=np.int64).tolist()
+        return decoded
+
+    def close(self) -> None:
+        """End the loader's own processes."""
+        self._batches = None
+
+
+def options(loader: DataLoader[Any]) -> dict[str, Any]:
+    """The user's loading options, for another DataLoader over the same data."""
+    kept: dict[str, Any] = {
+        name: getattr(loader, name)
+        for name in ("num_workers", "pin_memory", "timeout", "worker_init_fn", "generator", "multiprocessing_context")
+    }
+    if loader.num_workers:
+        kept["prefetch_factor"] = loader.prefetch_factor
+    return kept
+
+
+class _Endless:
+    """A batch sampler without end."""
+
+    def __init__(self, next_indices: Callable[[], list[int]]) -> None:
+        self._next_indices = next_indices
+
+    def __iter__(self) -> Iterator[list[int]]:
+        while True:
+            yield self._next_indices()
+
+
+class _Samples(Dataset[Any]):
+    """The user's data set, which never sees a bubble."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+
+    def __getitems__(self, indices: list[int]) -> list[Any]:
+        if not indices:
+            return []
+        many = getattr(self._dataset, "__getitems__", None)
+        if many is not None:
+            found: list[Any] = many(indices)
+            return found
+        return [self._dataset[index] for index in indices]
+
+    def __getitem__(self, index: int) -> Any:
+        return self._dataset[index]
+
+    def __getattr__(self, name: str) -> Any:
+        # worker_init_fn may look at get_worker_info().dataset.
+        if name.startswith("__") or name == "_dataset":
+            raise AttributeError(name)
+        return getattr(self._dataset, name)
+
+
+class _Collate:
+    """The user's collate function, with ``None`` for a bubble."""
+
+    def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
+        self._collate = collate
+
+    def __call__(self, samples: list[Any]) -> Any:
+        return self._collate(samples) if samples else None

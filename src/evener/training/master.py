@@ -1,0 +1,222 @@
+"""Parameters and optimizer on the server: the numeric layer of the server's loop."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ..core import commands as c
+from ..runtime.numeric import Buffer
+from ..runtime.protocol import Push
+from .statistics import Pool
+from .store import FlatStore
+
+
+def trained_parameters(optimizer: Optimizer) -> list[nn.Parameter]:
+    """The parameters the optimizer steps and that want a gradient, in its order, each once."""
+    found: dict[int, nn.Parameter] = {}
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter.requires_grad:
+                found.setdefault(id(parameter), parameter)
+    return list(found.values())
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The gradient of one step, as it is collected."""
+
+    gradient: Tensor
+    present: bytearray
+    pool: Pool
+    empty: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The parameters at the end of an epoch."""
+
+    epoch: int
+    version: int
+    data: Buffer
+
+
+class Master:
+    """The master copy of the model, stepped by the user's own optimizer.
+
+    The optimizer's parameters are replaced by the master's, so its state, groups and schedulers stay what the user made
+    them; the user's model only ever receives snapshots, and may be evaluated while training goes on.
+
+    Args:
+        model, optimizer: the user's.
+        order: gives the sampler's order of an epoch, as data set indices.
+        step_scheduler, epoch_scheduler: stepped once per batch, once per epoch.
+        clip_norm: the batch gradient is clipped to this norm.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        order: Callable[[int], Iterable[int]],
+        step_scheduler: Any = None,
+        epoch_scheduler: Any = None,
+        clip_norm: float | None = None,
+    ) -> None:
+        self.optimizer = optimizer
+        self.snapshots: deque[Snapshot] = deque()
+        self._order = order
+        self._step_scheduler = step_scheduler
+        self._epoch_scheduler = epoch_scheduler
+        self._clip_norm = clip_norm
+        trained = trained_parameters(optimizer)
+        memo: dict[int, Any] = {}
+        self.model = copy.deepcopy(model, memo)
+        masters = {id(p): memo[id(p)] if id(p) in memo else nn.Parameter(p.detach().clone()) for p in trained}
+        self.store = FlatStore(self.model, [masters[id(p)] for p in trained])
+        _rebind(optimizer, masters)
+        self.entries = self.store.entries
+        self.push_bytes = self.store.push_bytes
+        self._batches: dict[int, _Batch] = {}
+        self._spare: list[_Batch] = []
+        self._published: Buffer = self._pack()
+
+    # What the server's loop asks ------------------------------------------------------------------------------
+
+    def constants(self) -> Buffer:
+        """State that is not trained."""
+        return memoryview(self.store.pack_constants())
+
+    def draw(self, epoch: int) -> Buffer:
+        """The sampler's order, as int64 indices.
+
+        Raises:
+            ValueError: the sampler yields something else than whole numbers.
+        """
+        order = list(self._order(epoch))
+        if any(not isinstance(index, int | np.integer) for index in order[:1]):
+            raise ValueError(
+                f"the sampler yields {type(order[0]).__name__} objects; evener needs whole numbers (data set indices)"
+            )
+        return memoryview(np.asarray(order, dtype=np.int64).tobytes())
+
+    def verdict(self, head: Push, payload: Buffer) -> str:
+        """Whether the contribution is made of finite numbers, and of as many as it should be."""
+        if len(payload) != self.push_bytes:
+            return f"{len(payload)} bytes instead of {self.push_bytes}"
+        if not (math.isfinite(head.weight) and head.weight > 0):
+            return f"a weight of {head.weight}"
+        if head.present and len(head.present) != len(self.store.parameters):
+            return f"{len(head.present)} gradient flags for {len(self.store.parameters)} parameters"
+        norm = torch.linalg.vector_norm(self._gradient(payload)).item()
+        if not math.isfinite(norm):
+            return "its gradient has values that are not finite (NaN or infinite)"
+        if not np.isfinite(self._pool(payload).whole).all():
+            return "its BatchNorm statistics have values that are not finite (NaN or infinite)"
+        return "ok"
+
+    def accumulate(self, step: int, head: Push, payload: Buffer, factor: float) -> None:
+        """Add ``factor · ḡ`` to the batch gradient of ``step``, and pool the statistics."""
+        batch = self._batches.get(step)
+        if batch is None:
+            batch = self._batches[step] = self._new_batch()
+        gradient = self._gradient(payload)
+        if batch.empty:
+            torch.mul(gradient, factor, out=batch.gradient)
+            batch.empty = False
+        else:
+            batch.gradient.add_(gradient, alpha=factor)
+        if head.present:
+            batch.present[:] = bytes(a | b for a, b in zip(batch.present, head.present, strict=True))
+        else:
+            batch.present[:] = b"\1" * len(batch.present)
+        self.store.statistics.merge(batch.pool, self._pool(payload))
+
+    def step(self, step: c.Step) -> None:
+        """One optimizer step; none where nothing was applied. Then the step scheduler, as often as it is due."""
+        batch = self._batches.pop(step.step, None)
+        if batch is not None and step.samples:
+            if step.rescale != 1.0:
+                batch.gradient.mul_(step.rescale)
+            for parameter, view, present in zip(
+                self.store.parameters, self.store.split(batch.gradient), batch.present, strict=True
+            ):
+                parameter.grad = view if present else None
+            if self._clip_norm is not None:
+                nn.utils.clip_grad_norm_(self.store.parameters, self._clip_norm)
+            self._scaled_step(step.rate_scale)
+            self.store.statistics.update(batch.pool)
+        if batch is not None:
+            self._spare.append(batch)
+        if self._step_scheduler is not None:
+            for _ in range(step.batches):
+                self._step_scheduler.step()
+
+    def publish(self) -> Buffer:
+        """The parameters as bytes that never change."""
+        self._published = self._pack()
+        return self._published
+
+    def end_epoch(self, epoch: int, version: int) -> None:
+        """Step the epoch scheduler and keep a snapshot."""
+        if self._epoch_scheduler is not None:
+            self._epoch_scheduler.step()
+        self.snapshots.append(Snapshot(epoch, version, self._published))
+
+    # Inside -------------------------------------------------------------------------------------------------
+
+    @property
+    def published(self) -> Buffer:
+        """The newest published parameters."""
+        return self._published
+
+    def _scaled_step(self, scale: float) -> None:
+        """Step with every learning rate multiplied by ``scale``, for this step alone."""
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        try:
+            if scale != 1.0:
+                for group in self.optimizer.param_groups:
+                    group["lr"] = group["lr"] * scale
+            self.optimizer.step()
+        finally:
+            for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
+
+    def _gradient(self, payload: Buffer) -> Tensor:
+        return self.store.values(payload, self.store.statistics.pooled_bytes)
+
+    def _pool(self, payload: Buffer) -> Pool:
+        return self.store.statistics.new_pool(payload)
+
+    def _new_batch(self) -> _Batch:
+        count = len(self.store.parameters)
+        pool = self.store.statistics.new_pool()
+        if self._spare:
+            gradient = self._spare.pop().gradient
+        else:
+            gradient = torch.empty(self.store.size, dtype=self.store.dtype)
+        return _Batch(gradient, bytearray(count), pool)
+
+    def _pack(self) -> Buffer:
+        values = self.store.flat.detach().view(torch.uint8) if self.store.size else self.store.flat
+        return memoryview(self.store.statistics.pack() + values.cpu().numpy().tobytes())
+
+
+def _rebind(optimizer: Optimizer, masters: dict[int, nn.Parameter]) -> None:
+    """Let the optimizer step the master's tensors; state it already has goes with them."""
+    for group in optimizer.param_groups:
+        group["params"] = [masters.get(id(parameter), parameter) for parameter in group["params"]]
+    for parameter, state in list(optimizer.state.items()):
+        master = masters.get(id(parameter))
+        if master is not None:
+            del optimizer.state[parameter]
+            optimizer.state[master] = state

@@ -1,0 +1,230 @@
+"""The optimizer's seam: on a worker ``step()`` contributes; alone it is plain training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from .statistics import Pool
+from .store import FlatStore
+
+
+class ScriptError(RuntimeError):
+    """The training script does something that cannot be right; the message says what to do instead."""
+
+
+class SeamOptimizer(Optimizer):
+    """Looks like the user's optimizer: same groups, state and defaults; only ``step`` is ours.
+
+    A subclass of :class:`torch.optim.Optimizer` so that schedulers and gradient scalers take it. What a fused optimizer says
+    of itself (that it unscales gradients on its own, for one) is not passed on: it does not hold for ``step`` here.
+    """
+
+    def __init__(self, inner: Optimizer) -> None:
+        # Optimizer.__init__ is not called: it would make groups of its own.
+        self.inner = inner
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        """The user's optimizer's."""
+        return self.inner.param_groups
+
+    @property
+    def state(self) -> Any:  # type: ignore[override]
+        """The user's optimizer's."""
+        return self.inner.state
+
+    @property
+    def defaults(self) -> dict[str, Any]:  # type: ignore[override]
+        """The user's optimizer's."""
+        return self.inner.defaults
+
+    def __repr__(self) -> str:
+        return f"evener({self.inner!r})"
+
+    def state_dict(self) -> dict[str, Any]:
+        """The user's optimizer's."""
+        return self.inner.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load into the user's optimizer."""
+        self.inner.load_state_dict(state_dict)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> NoReturn:
+        """Not after ``prepare``.
+
+        Raises:
+            ScriptError: always.
+        """
+        raise ScriptError("add_param_group after prepare(): make all parameter groups before calling session.prepare")
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clear the gradients."""
+        for group in self.inner.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                if set_to_none:
+                    parameter.grad = None
+                else:
+                    parameter.grad.detach_().zero_()
+
+    def step(self, closure: Callable[[], float] | None = None, *, weight: float | None = None) -> None:  # type: ignore[override]
+        """Contribute the gradient of the batch at hand.
+
+        Args:
+            closure: not supported.
+            weight: what the loss is a mean over, where that is not the samples (tokens, for instance); micro-batches
+                are averaged with these weights.
+
+        Raises:
+            ScriptError: a closure, or a step without a batch.
+        """
+        raise NotImplementedError
+
+    @staticmethod
+    def refuse_closure(closure: object) -> None:
+        """Raise if there is a closure."""
+        if closure is not None:
+            raise ScriptError(
+                "optimizer.step(closure) is not supported: a closure computes the loss again, on samples that count once. "
+                "Compute loss.backward() before optimizer.step()."
+            )
+
+
+class AloneOptimizer(SeamOptimizer):
+    """Plain training, with what ``prepare`` was asked for: clipping and the step scheduler."""
+
+    def __init__(self, inner: Optimizer, clip_norm: float | None, step_scheduler: Any) -> None:
+        super().__init__(inner)
+        self._clip_norm = clip_norm
+        self._step_scheduler = step_scheduler
+
+    def step(self, closure: Callable[[], float] | None = None, *, weight: float | None = None) -> None:  # type: ignore[override]
+        """One optimizer step."""
+        self.refuse_closure(closure)
+        if self._clip_norm is not None:
+            parameters = [p for group in self.inner.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, self._clip_norm)
+        self.inner.step()
+        if self._step_scheduler is not None:
+            self._step_scheduler.step()
+
+
+class IdleOptimizer(SeamOptimizer):
+    """Steps nothing: on the server, which steps by itself, and where only speed is measured."""
+
+    def step(self, closure: Callable[[], float] | None = None, *, weight: float | None = None) -> None:  # type: ignore[override]
+        """Do nothing."""
+        self.refuse_closure(closure)
+
+
+class WorkerOptimizer(SeamOptimizer):
+    """``step`` adds the micro-batch's mean gradient to the contribution under way.
+
+    Args:
+        inner: the user's optimizer; it is never stepped here.
+        store: the flat layout.
+        stepped: called with the micro-batch's weight (``None``: its samples) when it was added; returns the weight used.
+    """
+
+    def __init__(self, inner: Optimizer, store: FlatStore, stepped: Callable[[float | None], None]) -> None:
+        super().__init__(inner)
+        self.sum = GradientSum(store)
+        self._store = store
+        self._stepped = stepped
+        self._hyperparameters = _hyperparameters(inner)
+
+    def step(self, closure: Callable[[], float] | None = None, *, weight: float | None = None) -> None:  # type: ignore[override]
+        """Contribute; see :class:`SeamOptimizer`."""
+        self.refuse_closure(closure)
+        if _hyperparameters(self.inner) != self._hyperparameters:
+            raise ScriptError(
+                "the optimizer's parameter groups were changed on a worker, where they have no effect: the server steps. "
+                "Pass schedulers to session.prepare(..., step_scheduler=…, epoch_scheduler=…)."
+            )
+        self._stepped(weight)
+
+
+class GradientSum:
+    """The running mean ``ḡ`` of the micro-batches of a contribution, weighted, in one flat buffer.
+
+    The first micro-batch is copied as it is, so a contribution of one is exact; the ``m``-th is mixed in by
+    ``ḡ += (w_m / Σw) (g_m − ḡ)`` (Welford 1962).
+    """
+
+    def __init__(self, store: FlatStore) -> None:
+        self._store = store
+        self._spare: list[Tensor] = []
+        self._fresh()
+
+    def _fresh(self) -> None:
+        self.payload = self._spare.pop() if self._spare else torch.empty(self._store.push_bytes, dtype=torch.uint8)
+        head = self._store.statistics.pooled_bytes
+        self.pool: Pool = self._store.statistics.new_pool(memoryview(self.payload[:head].numpy()) if head else None)
+        self.pool.whole[:] = 0
+        self._gradient = self.payload[head:].view(self._store.dtype)
+        # Gradients are summed where they are computed; the payload is where the bytes leave from.
+        on_device = self._store.device.type != "cpu"
+        self._flat = torch.empty_like(self._gradient, device=self._store.device) if on_device else self._gradient
+        self._views = self._store.split(self._flat)
+        self.weight = 0.0
+        self.present = bytearray(len(self._store.parameters))
+
+    def add(self, weight: float) -> None:
+        """Mix in the gradients that the parameters hold now.
+
+        Raises:
+            ScriptError: a sparse gradient.
+        """
+        self.weight += weight
+        share = weight / self.weight
+        first = share == 1.0
+        views: list[Tensor] = []
+        gradients: list[Tensor] = []
+        with torch.no_grad():
+            for index, (parameter, view) in enumerate(zip(self._store.parameters, self._views, strict=True)):
+                gradient = parameter.grad
+                if gradient is None:
+                    # No gradient is a gradient of zero here; whether it had one anywhere is told apart by a flag.
+                    view.zero_() if first else view.mul_(1.0 - share)
+                    continue
+                if gradient.layout is not torch.strided:
+                    raise ScriptError(
+                        f"parameter {index} has a sparse gradient, which is not supported: use sparse=False in its layer"
+                    )
+                self.present[index] = 1
+                views.append(view)
+                gradients.append(gradient.to(view.dtype))
+            if first:
+                torch._foreach_copy_(views, gradients)
+            elif views:
+                torch._foreach_lerp_(views, gradients, share)
+        self._store.statistics.collect(self.pool)
+
+    def take(self) -> tuple[memoryview, float, bytes]:
+        """The contribution's bytes, weight and gradient flags (empty: all set); a new one begins."""
+        if self._flat is not self._gradient:
+            self._gradient.copy_(self._flat)
+        flags = b"" if all(self.present) else bytes(self.present)
+        taken = self.payload, self.weight
+        self._fresh()
+        return memoryview(taken[0].numpy()), taken[1], flags
+
+    def give_back(self, payload: memoryview) -> None:
+        """The bytes were sent; their buffer may be used again."""
+        self._spare.append(torch.frombuffer(payload, dtype=torch.uint8))
+
+    def drop(self) -> None:
+        """Forget the contribution under way."""
+        self.weight = 0.0
+        self.present = bytearray(len(self._store.parameters))
+        self.pool.whole[:] = 0
+
+
+def _hyperparameters(optimizer: Optimizer) -> list[dict[str, Any]]:
+    return [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]

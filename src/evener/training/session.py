@@ -1,0 +1,216 @@
+"""What users touch: ``join``, and the session it returns.
+
+The same script runs in every process. What a process does is decided by its place in the run (one environment
+variable, set by the launcher); without one the script is plain training in one process.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+
+from ..runtime.place import Place
+from .checks import check_loader, check_model, check_optimizer
+from .optimizer import ScriptError
+
+Scalar = float | int | Tensor
+
+
+class Session(ABC):
+    """A process's part in a training run. Made by :func:`evener.join`.
+
+    Attributes:
+        device: where this process should put its model and batches (cpu, cuda or mps).
+
+    Example:
+        >>> import torch, evener
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> session = evener.join()
+        >>> model = torch.nn.Linear(4, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> loader = DataLoader(TensorDataset(torch.randn(64, 4), torch.randn(64, 1)), batch_size=16)
+        >>> model, optimizer, loader = session.prepare(model, optimizer, loader)
+        >>> for epoch in session.epochs(1):
+        ...     for x, y in loader:
+        ...         optimizer.zero_grad()
+        ...         loss = torch.nn.functional.mse_loss(model(x), y)
+        ...         loss.backward()
+        ...         optimizer.step()
+        >>> session.is_server
+        True
+    """
+
+    is_server: bool = False
+    """True where ``model`` receives each epoch's parameters: on the server, and when the script runs alone."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._prepared = False
+
+    def prepare(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        loader: DataLoader[Any],
+        *,
+        step_scheduler: Any = None,
+        epoch_scheduler: Any = None,
+        clip_norm: float | None = None,
+    ) -> tuple[nn.Module, Optimizer, Any]:
+        """Tie a model, its optimizer and its loader to the run. Every process calls it with the same things.
+
+        Args:
+            model: on :attr:`device`. Trained parameters become views of one flat buffer; the object stays the same.
+            optimizer: one, over all that is trained. On the server it steps; elsewhere ``step()`` contributes.
+            loader: ``batch_size`` is the global batch ``B``, in samples per optimizer step. Sampler and loading options
+                are kept.
+            step_scheduler: stepped once per ``B`` samples, on the server.
+            epoch_scheduler: stepped once per epoch, on the server.
+            clip_norm: the gradient of the whole batch is clipped to this 2-norm.
+
+        Returns:
+            The model, an optimizer and a loader to use in their stead.
+
+        Raises:
+            TypeError, ValueError: something that cannot work, in words.
+            ScriptError: called a second time.
+            evener.RunError: the run does not want this process.
+        """
+        if self._prepared:
+            raise ScriptError("prepare() was called already: a session trains one model with one optimizer")
+        check_model(model)
+        check_optimizer(optimizer)
+        check_loader(loader)
+        if clip_norm is not None and not clip_norm > 0:
+            raise ValueError(f"clip_norm must be positive, not {clip_norm}")
+        self._prepared = True
+        return self._prepare(model, optimizer, loader, step_scheduler, epoch_scheduler, clip_norm)
+
+    @abstractmethod
+    def _prepare(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        loader: DataLoader[Any],
+        step_scheduler: Any,
+        epoch_scheduler: Any,
+        clip_norm: float | None,
+    ) -> tuple[nn.Module, Optimizer, Any]:
+        """The role's part of :meth:`prepare`."""
+
+    def epochs(self, count: int) -> Iterator[int]:
+        """The epochs to loop over, as numbers from 0.
+
+        Args:
+            count: how many; the same in every process.
+
+        A worker that joins late begins with the epoch under way. On the server, the body after the inner loop
+        runs with the parameters at the end of that epoch, while the workers train on. After the loop every
+        process holds the final parameters. ``break`` on the server ends the run; on a worker it leaves.
+
+        Raises:
+            ScriptError: before ``prepare()``.
+            ValueError: ``count`` is not at least 1.
+            evener.RunError: the run ended for a reason that is an error.
+        """
+        if not self._prepared:
+            raise ScriptError("epochs() before prepare(): call session.prepare(model, optimizer, loader) first")
+        if count < 1:
+            raise ValueError(f"epochs({count}): at least one epoch is needed")
+        return self._epochs(count)
+
+    @abstractmethod
+    def _epochs(self, count: int) -> Iterator[int]:
+        """The role's part of :meth:`epochs`."""
+
+    @abstractmethod
+    def log(self, **values: Scalar) -> None:
+        """Record metrics.
+
+        In the inner loop (on a worker, or alone) they belong to the batch at hand and are averaged over samples and
+        workers; after it on the server, to the parameters just received. Values are numbers or tensors of one
+        element.
+        """
+
+
+def join() -> Session:
+    """Take this process's place in a run.
+
+    Returns:
+        A session: alone when no launcher started the process, else the server's, a worker's, or one that only
+        measures speed.
+
+    Raises:
+        ValueError: the launcher's environment variable is damaged.
+    """
+    place = Place.here()
+    if place is None:
+        from .alone import AloneSession
+
+        return AloneSession(choose_device(""))
+    if place.threads:
+        torch.set_num_threads(place.threads)
+    # The script itself must not become a server again in processes that it starts.
+    _quiet_errors()
+    if place.role == "server":
+        from .serving import ServerSession
+
+        return ServerSession(place, choose_device("cpu" if not place.device else place.device))
+    if place.role == "limit":
+        from .measuring import LimitSession
+
+        return LimitSession(place, choose_device(place.device))
+    from .working import WorkerSession
+
+    return WorkerSession(place, choose_device(place.device))
+
+
+def choose_device(wanted: str) -> torch.device:
+    """``wanted``, or the best there is.
+
+    Raises:
+        ValueError: torch knows no such device.
+    """
+    if wanted:
+        try:
+            return torch.device(wanted)
+        except RuntimeError as error:
+            raise ValueError(f"no device is called {wanted!r}: use cpu, cuda, cuda:0 … or mps") from error
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def number(value: Scalar) -> float:
+    """A metric's value.
+
+    Raises:
+        TypeError, ValueError: not a number or a tensor of one element.
+    """
+    return float(value.detach().item()) if isinstance(value, Tensor) else float(value)
+
+
+def _quiet_errors() -> None:
+    """Errors that are about the run rather than about the code are shown without a traceback."""
+    import sys
+
+    from ..runtime.worker import RunError
+
+    usual = sys.excepthook
+
+    def show(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        if issubclass(kind, RunError):
+            print(f"evener: {error}", file=sys.stderr, flush=True)
+        else:
+            usual(kind, error, trace)
+
+    sys.excepthook = show

@@ -1,0 +1,130 @@
+"""Before the first ticket: warm the device up, become as slow as asked, and measure the pace."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from ..runtime.place import Slowness
+from .statistics import RunningStatistics
+
+PROBE_SAMPLES = 16
+PROBE_SECONDS = 0.6
+"""The probe ends after the micro-batch in which this much time has passed; it is one of a few."""
+
+
+class Throttle:
+    """Emulates a slower processor in user space: after computing, pause in proportion."""
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._since = time.perf_counter()
+
+    def begin(self) -> None:
+        """Computing begins."""
+        self._since = time.perf_counter()
+
+    def pause(self) -> None:
+        """Computing ended: sleep as long as a processor with the given share would have gone on."""
+        spent = time.perf_counter() - self._since
+        time.sleep(spent * (1.0 / self._share - 1.0))
+
+
+def slow_down(slowness: Slowness | None) -> Throttle | None:
+    """Take on the emulated speed, if any: enter the quota's group, or return a throttle to call."""
+    if slowness is None:
+        return None
+    if slowness.kind == "throttle":
+        return Throttle(slowness.share)
+    try:
+        with open(slowness.path, "w") as group:
+            group.write(str(os.getpid()))
+    except OSError:
+        return Throttle(slowness.share)
+    return None
+
+
+def probe(
+    model: nn.Module, loader: DataLoader[Any], statistics: RunningStatistics, slowness: Slowness | None
+) -> tuple[float | None, Throttle | None]:
+    """Warm up at full speed, slow down, measure: samples/s of forward and backward (``None`` if the model's call is not
+    of the kind ``model(x)`` with ``x`` the first part of a batch), and the throttle if there is one.
+
+    The model is left as it was: no gradients, the same buffers and random state.
+    """
+    runnable = _runner(model, loader)
+    with _undisturbed(model, statistics):
+        # Twice: the first call allocates and chooses kernels.
+        usable = runnable is not None and runnable() and runnable()
+        throttle = slow_down(slowness)
+        if not usable or runnable is None:
+            return None, throttle
+        count = 0
+        began = time.perf_counter()
+        while count < 8 and time.perf_counter() - began < PROBE_SECONDS:
+            if throttle is not None:
+                throttle.begin()
+            runnable()
+            if throttle is not None:
+                throttle.pause()
+            count += 1
+        seconds = time.perf_counter() - began
+    size = min(PROBE_SAMPLES, len(loader.dataset))  # type: ignore[arg-type]
+    return count * size / seconds, throttle
+
+
+def _runner(model: nn.Module, loader: DataLoader[Any]) -> Any:
+    """A function that runs the model forward and backward on a few samples; it says whether that went well."""
+    dataset: Any = loader.dataset
+    try:
+        batch = loader.collate_fn([dataset[index] for index in range(min(PROBE_SAMPLES, len(dataset)))])
+        inputs = batch[0] if isinstance(batch, list | tuple) else batch
+        if not isinstance(inputs, Tensor):
+            return None
+        inputs = inputs.to(next(model.parameters()).device)
+    except Exception:
+        return None  # the script's own loop will tell what is wrong, if anything is
+
+    def run() -> bool:
+        try:
+            outputs = model(inputs)
+            tensors = outputs if isinstance(outputs, list | tuple) else [outputs]
+            total = sum(t.float().sum() for t in tensors if isinstance(t, Tensor) and t.requires_grad)
+            if not isinstance(total, Tensor):
+                return False
+            total.backward()  # type: ignore[no-untyped-call]
+            if total.device.type == "cuda":
+                torch.cuda.synchronize()
+        except Exception:
+            return False
+        return True
+
+    return run
+
+
+@contextmanager
+def _undisturbed(model: nn.Module, statistics: RunningStatistics) -> Iterator[None]:
+    """Restore gradients, buffers, mode and random state afterwards."""
+    buffers = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
+    gradients = [(p, p.grad) for p in model.parameters()]
+    training = model.training
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        try:
+            model.train()
+            yield
+        finally:
+            model.train(training)
+            with torch.no_grad():
+                for name, buffer in model.named_buffers():
+                    buffer.copy_(buffers[name])
+            for parameter, gradient in gradients:
+                parameter.grad = gradient
+            statistics.forget()
