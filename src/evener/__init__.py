@@ -1,7 +1,7 @@
 """Evener trains one PyTorch model on machines of unequal and changing speed, at the speed of all of them together.
 
-The public face is small: :func:`join` and what it returns, :class:`Session`. Importing this package loads nothing heavy;
-torch comes with the first use of those names.
+The public face is small: :func:`join` and what it returns, :class:`Session`. Importing this package loads nothing
+heavy; torch comes with the first use of those names.
 """
 
 from __future__ import annotations

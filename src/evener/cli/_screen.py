@@ -78,7 +78,7 @@ class Panel(Lines):
     def follow(self, record: Path) -> None:
         """Show a panel."""
         super().follow(record)
-        # Drawn from tick(), so that there is no second thread; gone at the end, when a table says it all.
+        # Drawn from tick(), so that there is no second thread; gone when a table takes its place.
         self._live = Live(
             console=self._console,
             auto_refresh=False,
@@ -92,6 +92,8 @@ class Panel(Lines):
         """Take the panel away."""
         super().unfollow()
         if self._live is not None:
+            # Of a run that was broken off there is no table: let its last state stand.
+            self._live.transient = self._view.over
             self._live.stop()
             self._live = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ TARGET = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much the demo trains: the batch in samples, the part of the data set, and about how long it takes."""
+    """How much the demo trains: batch in samples, part of the data set, and how long it takes in words."""
 
     epochs: int
     batch: int
@@ -107,6 +108,7 @@ class _Plan:
     options: RunOptions
     size: Size
     folder: Path
+    quick: bool
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> _Plan:
@@ -127,7 +129,7 @@ class _Plan:
             seed=options.seed,
             targets={"test_accuracy": TARGET},
         )
-        return cls(base, size, folder)
+        return cls(base, size, folder, options.quick)
 
     def leg(self, leg: Leg) -> RunOptions:
         from ..runtime.place import PolicyChoice
@@ -145,25 +147,33 @@ class _Plan:
         from ..trace import read_limit
         from . import _report
 
+        legs = LEGS[:2] if self.quick else LEGS
         screen.note(
             f"{len(SPEEDS)} workers of speeds {':'.join(f'{speed:g}' for speed in SPEEDS)} train a small "
-            f"network to tell six activities from a phone's motion sensors. {len(LEGS)} runs, "
+            f"network to tell six activities from a phone's motion sensors. {len(legs)} runs, "
             f"{self.size.words}."
         )
-        before = self._measure(screen, "limit-before")
+        measured = [self._measure(screen, "limit-before")]
         records = []
-        for number, leg in enumerate(LEGS, 1):
-            screen.note(f"run {number} of {len(LEGS)}, {leg.words}")
+        for number, leg in enumerate(legs, 1):
+            screen.note(f"run {number} of {len(legs)}, {leg.words}")
             result = launch.run(self.leg(leg), screen)
             if result.code or result.record is None:
                 return result.code or 1
             records.append(result.record)
-        after = self._measure(screen, "limit-after")
-        limit = read_limit(launch.mean_limit(self.folder, [before, after]))
+        if not self.quick:
+            measured.append(self._measure(screen, "limit-after"))
+        limit = read_limit(launch.mean_limit(self.folder, measured))
         runs: list[RunSummary] = [summarise(record, limit) for record in records]
-        _report.show(runs, "evener run --help" if json is None else f"cat {json}")
+        _report.show(runs, self._next())
         _report.write_json(json, demo(runs[:2], runs[2:]))
         return 0
+
+    def _next(self) -> str:
+        """The full demo after the quick one; after that, the same on other speeds."""
+        if self.quick:
+            return "evener demo"
+        return shlex.join(["evener", "run", str(self.options.script), "--speeds", "1,1,1,0.1"])
 
     def _measure(self, screen: Lines, name: str) -> Path:
         from .. import launch

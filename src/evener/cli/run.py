@@ -13,6 +13,9 @@ from . import _options
 if TYPE_CHECKING:
     from ..launch import RunOptions
 
+STOPPED = 128
+"""Exit codes above it name the signal that ended a run."""
+
 POLICY_OPTIONS = ("bound", "stale_fraction")
 
 
@@ -34,9 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="balanced",
         help="synchronous, asynchronous, balanced (the default)",
     )
-    add(
-        "--bound", metavar="S", type=int, help="balanced: the most staleness tolerated, in steps (default: 1)"
-    )
+    add("--bound", metavar="S", type=int, help="balanced: the most staleness tolerated, in steps (default: 1)")
     add(
         "--stale-fraction",
         metavar="PHI",
@@ -74,7 +75,12 @@ def execute(options: argparse.Namespace) -> int:
     except launch.LaunchError as error:
         print(f"evener run: error: {error}", file=sys.stderr)
         return 2
-    if result.record is not None:
+    if result.record is None:
+        return result.code
+    if result.code >= STOPPED:
+        # Who asked it to stop wants it gone, and a long record takes its time to read.
+        screen.note(f"the run was broken off. Its record is {result.record}")
+    else:
         _summarise(result.record, options, asked)
     return result.code
 

@@ -70,8 +70,8 @@ class Step:
     """Turn the batch gradient of ``step`` into ``version``.
 
     The gradient is first multiplied by ``rescale`` (1 where what was applied is the whole batch), the learning rate
-    by ``rate_scale`` for this step alone. ``batches`` is how often ``step_scheduler`` is due. ``samples == 0``: nothing was
-    applied, so no optimizer step is taken.
+    by ``rate_scale`` for this step alone. ``batches`` is how often ``step_scheduler`` is due. ``samples == 0``:
+    nothing was applied, so no optimizer step is taken.
     """
 
     step: int

@@ -105,8 +105,7 @@ class Coordinator:
         if isinstance(event, e.Started | e.Computed | e.Declined | e.Arrived):
             member = self.state.members.get(event.worker)
             if member is not None and member.absent:
-                member.absent = False
-                self._hungry.add(member.worker)
+                self._back(member)
         match event:
             case e.Joined(worker, version, pace, lookahead):
                 self._joined(worker, version, pace, lookahead, now)
@@ -134,8 +133,7 @@ class Coordinator:
             case e.Received(worker, version):
                 if member := self.state.members.get(worker):
                     if member.absent and not any(t.state is TicketState.STARTED for t in member.lost.values()):
-                        member.absent = False  # parameters were all that it waited for
-                        self._hungry.add(worker)
+                        self._back(member)  # parameters were all that it waited for
                     member.version = max(member.version, version)
                     if member.awaits is not None and version >= member.awaits[0]:
                         member.turn.add(now - member.awaits[1])
@@ -321,8 +319,8 @@ class Coordinator:
         self._leases_checked = now
         patience = self.state.settings.patience
         for member in list(self.state.members.values()):
-            for ticket in list(member.tickets.values()):
-                if ticket.due is None:
+            for ticket in (*member.tickets.values(), *member.lost.values()):
+                if ticket.due is None or member.absent:
                     continue
                 expected = ticket.size / member.pace.value + member.uplink.value
                 if ticket.started is None and ticket.min_version > member.version:
@@ -336,6 +334,13 @@ class Coordinator:
         member.absent = True
         for ticket in list(member.tickets.values()):
             self._give_back(ticket, f"worker {member.worker} does not finish it")
+
+    def _back(self, member: Member) -> None:
+        """It shows progress again: how late it was is forgiven."""
+        member.absent = False
+        for ticket in member.lost.values():
+            ticket.due = None
+        self._hungry.add(member.worker)
 
     # Advancing ----------------------------------------------------------------------------------------------
 

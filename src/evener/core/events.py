@@ -13,7 +13,7 @@ from .ranges import Range
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A worker holds ``version`` and is ready. ``pace``: its probe's samples/s, ``None`` if it could not be measured."""
+    """A worker holds ``version`` and is ready. ``pace``: its probe's samples/s, ``None`` where it has none."""
 
     worker: int
     version: int = 0

@@ -161,6 +161,15 @@ class Groups:
         else:
             (folder / "cpu.max").write_text(f"{allowed} {period}")
 
+    def lift(self) -> None:
+        """Take the quotas away, and leave the groups."""
+        for folder in self.inner:
+            with contextlib.suppress(OSError):
+                if self.version == 1:
+                    (folder / "cpu.cfs_quota_us").write_text("-1")
+                else:
+                    (folder / "cpu.max").write_text("max")
+
     @property
     def doors(self) -> list[Path]:
         """For each worker, the file to which it writes its process id."""

@@ -13,9 +13,7 @@ LONGEST = 2.0
 LONGEST_LINE = 1 << 16
 """Bytes without an end of line that are shown as a line."""
 
-_BEGINS = re.compile(
-    rb"Traceback \(most recent|  \+ Exception Group Traceback|Exception ignored in|Fatal Python error"
-)
+_BEGINS = re.compile(rb"Traceback \(most recent|  \+ Exception Group Traceback|Exception ignored in|Fatal Python error")
 
 
 class Lines:
@@ -81,8 +79,7 @@ def _text(line: bytes) -> str:
 
 def only_interrupted(block: str) -> bool:
     """Whether a block is the traceback of a process that was interrupted: no news when we interrupted it."""
-    last = block.rstrip().rsplit("\n", 1)[-1]
-    return "Traceback" in block and last.startswith("KeyboardInterrupt")
+    return "Traceback" in block and "KeyboardInterrupt" in block
 
 
 def prefixed(prefix: str, block: str) -> str:

@@ -29,8 +29,7 @@ def make(run: str, chosen: Path | None) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LaunchError(
-            f"the folder {folder} for the run's record cannot be made: {error.strerror}. "
-            "Choose another with --record."
+            f"the folder {folder} for the run's record cannot be made: {error.strerror}. Choose another with --record."
         ) from None
     return folder
 

@@ -57,13 +57,13 @@ def measure_limit(options: RunOptions, screen: Screen | None = None) -> Path:
                 for index in range(options.workers):
                     environment = plan.environment(plan.place("limit", index, emulation))
                     crew.start(f"worker {index}", plan.command, environment, f"[worker {index}] ")
-                _attend(crew, signals, plan)
+                _attend(crew, signals, plan, emulation)
             if signals.received:
                 raise StoppedError(signals.exit_code)
             return write_limit(folder, [_rates(plan, index) for index in range(options.workers)])
 
 
-def _attend(crew: Crew, signals: Signals, plan: Plan) -> None:
+def _attend(crew: Crew, signals: Signals, plan: Plan, emulation: slowness.Emulation) -> None:
     """Wait for all. The measurement is of all at once: one that is missing ends it, or others would wait."""
     problem: LaunchError | None = None
     stopping = False
@@ -73,6 +73,7 @@ def _attend(crew: Crew, signals: Signals, plan: Plan) -> None:
                 problem = _problem(child, crew.children.index(child), plan)
         if (signals.received or problem) and not stopping:
             stopping = True
+            emulation.lift()
             for child in crew.alive:
                 crew.end(child, STOP)
         if len(signals.received) > 1:

@@ -21,9 +21,9 @@ WORKERS_FAREWELL = 10.0
 LAST_WORD = 2.0
 """Seconds that the server gets, after the last worker is gone, to write that the run is over."""
 
-# The server is asked first: it closes the record. All of this fits into three seconds.
-STOP_SERVER: Steps = ((0.0, signal.SIGINT), (2.0, signal.SIGTERM), (2.4, signal.SIGKILL))
-STOP_WORKER: Steps = ((1.0, signal.SIGINT), (2.0, signal.SIGTERM), (2.4, signal.SIGKILL))
+# The server is asked first: it tells the workers and closes the record. All of this fits into three seconds.
+STOP_SERVER: Steps = ((0.0, signal.SIGINT), (2.1, signal.SIGTERM), (2.4, signal.SIGKILL))
+STOP_WORKER: Steps = ((0.4, signal.SIGINT), (1.5, signal.SIGTERM), (1.8, signal.SIGKILL))
 STOP_NOW: Steps = ((0.0, signal.SIGINT), (1.0, signal.SIGTERM), (1.4, signal.SIGKILL))
 
 # Nobody is waiting at a keyboard: the server may finish what it is doing.
@@ -86,7 +86,7 @@ def run(options: RunOptions, screen: Screen | None = None) -> RunResult:
             screen.follow(record_path(plan.folder))
             try:
                 with Crew(screen) as crew:
-                    return _Run(plan, crew, signals).go(emulation)
+                    return _Run(plan, crew, signals, emulation).go()
             finally:
                 screen.unfollow()
 
@@ -94,10 +94,11 @@ def run(options: RunOptions, screen: Screen | None = None) -> RunResult:
 class _Run:
     """One run under way."""
 
-    def __init__(self, plan: Plan, crew: Crew, signals: Signals) -> None:
+    def __init__(self, plan: Plan, crew: Crew, signals: Signals, emulation: slowness.Emulation) -> None:
         self.plan = plan
         self.crew = crew
         self.signals = signals
+        self.emulation = emulation
         self.problems: list[str] = []
         self.code = 0
         self.record = record_path(plan.folder)
@@ -107,15 +108,13 @@ class _Run:
         self._asked = 0
         self._deserted: float | None = None
 
-    def go(self, emulation: slowness.Emulation) -> RunResult:
+    def go(self) -> RunResult:
         """Start everything, and attend to it until it has ended."""
         plan, crew = self.plan, self.crew
-        server = plan.place("server", emulation=emulation)
-        self._server = crew.start(
-            "the server", plan.command, plan.environment(server), if_orphaned=signal.SIGTERM
-        )
+        server = plan.place("server", emulation=self.emulation)
+        self._server = crew.start("the server", plan.command, plan.environment(server), if_orphaned=signal.SIGTERM)
         for index in range(plan.options.workers):
-            place = plan.place("worker", index, emulation)
+            place = plan.place("worker", index, self.emulation)
             name = f"worker {index}"
             self._workers.append(crew.start(name, plan.command, plan.environment(place), f"[{name}] "))
         while crew.alive:
@@ -140,6 +139,7 @@ class _Run:
             self._fail(1, f"{child.name} {child.how}" + ("; the others go on." if others else "."))
 
     def _server_ended(self, server: Child) -> None:
+        self.emulation.lift()
         living = [worker for worker in self._workers if worker.code is None]
         if self._stopping:
             self._end(living, STOP_NOW)
@@ -174,13 +174,13 @@ class _Run:
             self.crew.kill()
             return
         self._stopping = True
+        self.emulation.lift()
         self.crew.screen.note(f"stopping, as {received[0].name} asks. Once more ends everything at once.")
-        assert self._server is not None
-        if self._server.code is None:
-            self._end([self._server], STOP_SERVER)
-            self._end((worker for worker in self._workers if worker.code is None), STOP_WORKER)
-        else:
-            self._end((worker for worker in self._workers if worker.code is None), STOP_NOW)
+        # Without a record there is nothing to close.
+        closing = self._server is not None and self._server.code is None and self.record.exists()
+        for child in self.crew.alive:
+            steps = STOP_SERVER if child is self._server else STOP_WORKER
+            self.crew.end(child, steps if closing else STOP_NOW)
 
     def _heed_desertion(self) -> None:
         """A server whose workers have all gone would wait for ever."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from ..runtime.place import Slowness
 from . import _cgroups
@@ -24,10 +24,12 @@ class Emulation:
     Attributes:
         workers: for each worker, what it must do to be slow (``None``: nothing).
         words: the same for people, such as ``CPU quotas (cgroup v1): 0.80 0.40 0.20 0.10 of a core``.
+        lift: lets them be as fast as they can from now on: at a tenth of a core, even ending takes seconds.
     """
 
     workers: tuple[Slowness | None, ...]
     words: str
+    lift: Callable[[], None] = field(default=lambda: None, compare=False)
 
     @property
     def shares(self) -> list[float]:
@@ -95,6 +97,7 @@ def emulate(speeds: Sequence[float], run: str, quotas: bool = True) -> Iterator[
         yield Emulation(
             tuple(Slowness(kind="cgroup", share=share, path=str(door)) for door, share in doors),
             f"CPU quotas (cgroup v{groups.version}): {figures} of a core",
+            groups.lift,
         )
     finally:
         groups.close()

@@ -1,7 +1,7 @@
 """The wire protocol, pure: messages to bytes and back. Nothing here touches a socket.
 
-A message is ``[type name, fields]`` in msgpack; bulk follows as a frame of its own. Types outside :data:`MESSAGES`, wrong
-field types and unknown versions are refused while decoding. Core events that cross the wire are messages as they are.
+A message is ``[type name, fields]`` in msgpack; bulk follows as a frame of its own. Types outside :data:`MESSAGES`
+and wrong field types are refused while decoding. Core events that cross the wire are messages as they are.
 """
 
 from __future__ import annotations
@@ -194,6 +194,7 @@ def mismatch(ours: list[Entry], theirs: list[Entry]) -> str:
         if mine.name != other.name:
             return f"the server has {mine.name!r} where {other.name!r} is here"
         if mine != other:
+
             def words(entry: Entry) -> str:
                 return f"{entry.dtype} {entry.shape}, {entry.kind},"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import deque
@@ -85,6 +86,7 @@ class Server:
         self._origin = time.monotonic()
         self._next_round = 0.0
         self._strangers = 0
+        self._arrivals = 0
         self._now = 0.0
 
     def now(self) -> float:
@@ -118,7 +120,7 @@ class Server:
     def _round(self, poller: zmq.Poller) -> None:
         deadline = self.coordinator.deadline()
         wake = self._next_round if deadline is None else min(deadline, self._next_round)
-        ready = dict(poller.poll(max(0.0, wake - self.now()) * 1000))
+        ready = dict(poller.poll(math.ceil(max(0.0, wake - self.now()) * 1000)))
         if self.listener.wake.socket in ready:
             self.listener.wake.hear()
             while self._posted:
@@ -208,7 +210,11 @@ class Server:
         note = {"worker": worker, "name": f"worker {worker}", "pid": hello.pid, "host": hello.host}
         self.writer.note(self.now(), "worker", **note, device=hello.device)
         settings = self.coordinator.state.settings
-        terms = {"batch": settings.batch, "epochs": settings.epochs, "workers": settings.workers}
+        terms: dict[str, int | float | bool] = {
+            "batch": settings.batch,
+            "epochs": settings.epochs,
+            "workers": settings.workers,
+        }
         self._send(peer, "control", p.Welcome(worker, len(self._constants), terms))
 
     def _refuse(self, name: bytes, why: str) -> None:
@@ -234,12 +240,16 @@ class Server:
         peer.head = None
         if whole is not payload:
             peer.buffer = bytearray()  # the coordinator may keep this push until its step: the next gets its own
-        self._pushes[peer.worker, push] = head, whole
+        # The server's own number: a worker's would begin anew when its process does.
+        number = self._arrivals
+        self._arrivals += 1
+        self._pushes[peer.worker, number] = head, whole
         verdict = self.numeric.verdict(head, whole)
-        self._tell(e.Arrived(peer.worker, push, head.tickets, head.versions, head.weight, verdict))
+        weight = head.weight if math.isfinite(head.weight) else 0.0
+        self._tell(e.Arrived(peer.worker, number, head.tickets, head.versions, weight, verdict))
         # What was neither taken nor kept is a contribution of a worker that the coordinator does not know.
         if not self.coordinator.state.members.get(peer.worker):
-            self._pushes.pop((peer.worker, push), None)
+            self._pushes.pop((peer.worker, number), None)
 
     def _gone(self, peer: _Peer, reason: str) -> None:
         self._peers.pop(peer.name, None)
@@ -259,6 +269,7 @@ class Server:
                     self._gone(peer, "its connection ended")
 
     def _roll_call(self) -> None:
+        self.writer.flush(self.now())
         for peer in list(self._peers.values()):
             if self.now() - peer.heard > SILENCE:
                 self._gone(peer, f"silent for {SILENCE:.0f} s")
@@ -356,7 +367,7 @@ class Server:
             else:
                 self.listener.socket.send(frames[0], zmq.SNDMORE)
                 self.listener.socket.send(frames[1], zmq.SNDMORE)
-                self.listener.socket.send(payload, copy=copy)
+                self.listener.socket.send(payload, 0, copy)
         except zmq.ZMQError as error:
             if error.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                 return False

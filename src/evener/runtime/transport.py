@@ -20,7 +20,7 @@ USER = "evener"
 log = logging.getLogger("evener")
 
 
-class PortInUse(OSError):
+class PortInUseError(OSError):
     """Another process listens there."""
 
 
@@ -32,7 +32,7 @@ class Listener:
         token: the run's secret.
 
     Raises:
-        PortInUse: the port is taken.
+        PortInUseError: the port is taken.
     """
 
     def __init__(self, address: str, token: str) -> None:
@@ -57,8 +57,9 @@ class Listener:
             self.socket.bind(address)
         except zmq.ZMQError as error:
             self.close()
-            raise PortInUse(
-                f"cannot listen on {address}: {error.strerror or error}. Choose another port, or none to have one chosen."
+            raise PortInUseError(
+                f"cannot listen on {address}: {error.strerror or error}. "
+                "Choose another port, or none to have one chosen."
             ) from error
 
     def news(self) -> tuple[int, int]:

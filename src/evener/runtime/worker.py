@@ -1,8 +1,8 @@
 """A worker's link to the server: one I/O thread that talks, and a main thread that computes meanwhile.
 
-The worker's machine (:class:`~evener.core.worker.WorkerCore`) is driven by both threads under one lock. What it wants said
-goes to the I/O thread; what it wants done with tensors (install, compute, push) goes to the main thread, which
-asks for it between two micro-batches.
+The worker's machine (:class:`~evener.core.worker.WorkerCore`) is driven by both threads under one lock. What it
+wants said goes to the I/O thread; what it wants done with tensors (install, compute, push) goes to the main thread,
+which asks for it between two micro-batches.
 """
 
 from __future__ import annotations
@@ -164,7 +164,9 @@ class Link:
             self._carry_out(self._core.handle(e.ComputeDone(declined), time.monotonic()))
             return True
 
-    def push(self, work: Push, payload: Buffer, weight: float, present: bytes, metrics: dict[str, tuple[float, float]]) -> None:
+    def push(
+        self, work: Push, payload: Buffer, weight: float, present: bytes, metrics: dict[str, tuple[float, float]]
+    ) -> None:
         """Send a contribution. ``payload`` is copied before this returns only by chunks: wait for :meth:`sent`."""
         with self._lock:
             number = self._pushes
@@ -280,7 +282,7 @@ class Link:
         for channel in (dialer.control, dialer.bulk, dialer.wake.socket, dialer.events):
             poller.register(channel, zmq.POLLIN)
         while True:
-            ready = dict(poller.poll(BEAT * 1000))
+            ready = dict(poller.poll(int(BEAT * 1000)))
             if dialer.wake.socket in ready:
                 dialer.wake.hear()
             if dialer.control in ready:

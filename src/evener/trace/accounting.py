@@ -35,7 +35,7 @@ class Accounting:
         epochs: one account per drawn epoch.
         steps: steps that were issued; ``unstepped``: samples applied to a batch whose step was not done.
         returned: tickets whose positions went back to the pool.
-        late: pushes that came after their worker had left.
+        late: pushes that came after their worker had left, or a second time.
         discarded: samples of contributions that were thrown away and ticketed again.
         complete: the run says that it went through all its epochs.
         truncated: the record's last line is cut short.

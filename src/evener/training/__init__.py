@@ -1,4 +1,4 @@
-"""What users touch: the session, the seams of loader and optimizer, the flat parameter store. Here, and only here, is torch."""
+"""What users touch: the session, the seams of loader and optimizer, the parameter store. Only here is torch."""
 
 from ..runtime.worker import RunError
 from .optimizer import ScriptError

@@ -1,8 +1,8 @@
 """The loader's seam on a worker: the user's data set, options and collate function, fed with tickets.
 
-A real ``DataLoader`` does the loading. Its batch sampler hands out the index lists of granted tickets. With loader workers
-it is asked for more than there is, so it answers with empty lists (*bubbles*), which pass through as ``None``;
-what was loaded ahead and then revoked is thrown away, so only what compute started is bound to a worker.
+A real ``DataLoader`` does the loading. Its batch sampler hands out the index lists of granted tickets. With loader
+workers it is asked for more than there is, so it answers with empty lists (*bubbles*), which pass through as
+``None``; what was loaded ahead and then revoked is thrown away, so only what compute started is bound to a worker.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How fast this worker is on its own: the user's loop over a plain loader, forward and backward, nothing sent.
 
-All workers of a cluster measure at the same time, each at micro-batches of 8 to 128 samples; the sum of their best rates
-is the *limit* that utilisation is a share of.
+All workers of a cluster measure at the same time, each at micro-batches of 8 to 128 samples; the sum of their best
+rates is the *limit* that utilisation is a share of.
 """
 
 from __future__ import annotations

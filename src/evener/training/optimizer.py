@@ -20,8 +20,8 @@ class ScriptError(RuntimeError):
 class SeamOptimizer(Optimizer):
     """Looks like the user's optimizer: same groups, state and defaults; only ``step`` is ours.
 
-    A subclass of :class:`torch.optim.Optimizer` so that schedulers and gradient scalers take it. What a fused optimizer says
-    of itself (that it unscales gradients on its own, for one) is not passed on: it does not hold for ``step`` here.
+    A subclass of :class:`torch.optim.Optimizer` so that schedulers and gradient scalers take it. What a fused
+    optimizer says of itself (that it unscales gradients, for one) is not passed on: it does not hold for ``step`` here.
     """
 
     def __init__(self, inner: Optimizer) -> None:
@@ -91,8 +91,8 @@ class SeamOptimizer(Optimizer):
         """Raise if there is a closure."""
         if closure is not None:
             raise ScriptError(
-                "optimizer.step(closure) is not supported: a closure computes the loss again, on samples that count once. "
-                "Compute loss.backward() before optimizer.step()."
+                "optimizer.step(closure) is not supported: a closure computes the loss again, on samples that count "
+                "once. Compute loss.backward() before optimizer.step()."
             )
 
 
@@ -129,7 +129,7 @@ class WorkerOptimizer(SeamOptimizer):
     Args:
         inner: the user's optimizer; it is never stepped here.
         store: the flat layout.
-        stepped: called with the micro-batch's weight (``None``: its samples) when it was added; returns the weight used.
+        stepped: called with the weight that ``step`` was given (``None``: the samples), to add the micro-batch.
     """
 
     def __init__(self, inner: Optimizer, store: FlatStore, stepped: Callable[[float | None], None]) -> None:
@@ -144,8 +144,8 @@ class WorkerOptimizer(SeamOptimizer):
         self.refuse_closure(closure)
         if _hyperparameters(self.inner) != self._hyperparameters:
             raise ScriptError(
-                "the optimizer's parameter groups were changed on a worker, where they have no effect: the server steps. "
-                "Pass schedulers to session.prepare(..., step_scheduler=…, epoch_scheduler=…)."
+                "the optimizer's parameter groups were changed on a worker, where they have no effect: the server "
+                "steps. Pass schedulers to session.prepare(..., step_scheduler=…, epoch_scheduler=…)."
             )
         self._stepped(weight)
 
@@ -163,9 +163,10 @@ class GradientSum:
         self._fresh()
 
     def _fresh(self) -> None:
-        self.payload = self._spare.pop() if self._spare else torch.empty(self._store.push_bytes, dtype=torch.uint8)
+        size = self._store.push_bytes
+        self.payload = self._spare.pop() if self._spare else torch.empty(size, dtype=torch.uint8)
         head = self._store.statistics.pooled_bytes
-        self.pool: Pool = self._store.statistics.new_pool(memoryview(self.payload[:head].numpy()) if head else None)
+        self.pool: Pool = self._store.statistics.new_pool(_memory(self.payload[:head]) if head else None)
         self.pool.whole[:] = 0
         self._gradient = self.payload[head:].view(self._store.dtype)
         # Gradients are summed where they are computed; the payload is where the bytes leave from.
@@ -213,7 +214,7 @@ class GradientSum:
         flags = b"" if all(self.present) else bytes(self.present)
         taken = self.payload, self.weight
         self._fresh()
-        return memoryview(taken[0].numpy()), taken[1], flags
+        return _memory(taken[0]), taken[1], flags
 
     def give_back(self, payload: memoryview) -> None:
         """The bytes were sent; their buffer may be used again."""
@@ -224,6 +225,11 @@ class GradientSum:
         self.weight = 0.0
         self.present = bytearray(len(self._store.parameters))
         self.pool.whole[:] = 0
+
+
+def _memory(tensor: Tensor) -> memoryview:
+    array: Any = tensor.numpy()
+    return memoryview(array)
 
 
 def _hyperparameters(optimizer: Optimizer) -> list[dict[str, Any]]:

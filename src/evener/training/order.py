@@ -13,8 +13,8 @@ class SamplerOrder:
     """Draws the user's sampler for (seed, epoch).
 
     A sampler with a generator of its own is left alone. One that would take its seed from torch's global random state
-    gets a generator seeded by (seed, epoch): the draw happens beside the user's evaluation, whose random numbers it must
-    neither use nor disturb. ``set_epoch`` is called where the sampler has it.
+    gets a generator seeded by (seed, epoch): the draw happens beside the user's evaluation, whose random numbers it
+    must neither use nor disturb. ``set_epoch`` is called where the sampler has it.
     """
 
     def __init__(self, loader: DataLoader[Any], seed: int) -> None:

@@ -114,6 +114,7 @@ class ServerSession(Session):
         )
         import __main__
 
+        self._cpu_before = process_cpu()
         self._writer.header(
             run=place.run,
             settings=settings,
@@ -121,7 +122,7 @@ class ServerSession(Session):
             parameters=self._master.store.size,
             script=getattr(__main__, "__file__", ""),
             positions=self._positions,
-            notes=place.notes,
+            notes={**place.notes, **({"targets": place.targets} if place.targets else {})},
         )
         self._server = Server(
             self._listener,
@@ -188,7 +189,7 @@ class ServerSession(Session):
             self._server.now(),
             ok=ok,
             reason=reason,
-            server_cpu_s=process_cpu(),
+            server_cpu_s=process_cpu() - self._cpu_before,
             workers_cpu_s=self._server.workers_cpu,
         )
         self._writer.close()

@@ -55,7 +55,9 @@ class RunningStatistics:
                     "statistics are pooled over all workers anyway."
                 )
             if isinstance(module, _InstanceNorm) and module.track_running_stats:
-                raise ValueError(f"{name!r}: InstanceNorm with track_running_stats=True is not supported; set it to False.")
+                raise ValueError(
+                    f"{name!r}: InstanceNorm with track_running_stats=True is not supported; set it to False."
+                )
             if isinstance(module, _BatchNorm) and module.running_mean is not None:
                 self.layers.append((name, module))
         sizes = [module.num_features for _, module in self.layers]
@@ -144,7 +146,9 @@ class RunningStatistics:
         """Merge the moments since the last call into ``pool``."""
         for index, count, mean, variance in self._pending:
             # The buffer holds the unbiased variance.
-            self.merge_layer(pool, index, count, mean.cpu().double().numpy(), variance.cpu().double().numpy() * (count - 1))
+            self.merge_layer(
+                pool, index, count, mean.cpu().double().numpy(), variance.cpu().double().numpy() * (count - 1)
+            )
         self._pending.clear()
 
     def release(self) -> None:

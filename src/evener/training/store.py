@@ -76,7 +76,7 @@ class FlatStore:
     @property
     def value_bytes(self) -> int:
         """Bytes of the trained values alone."""
-        return self.size * self.dtype.itemsize
+        return int(self.size) * self.dtype.itemsize
 
     @property
     def parameter_bytes(self) -> int:

@@ -80,7 +80,9 @@ class WorkerSession(Session):
     def _epochs(self, count: int) -> Iterator[int]:
         expected = self._terms.settings.get("epochs")
         if expected != count:
-            raise ScriptError(f"epochs({count}) here, but the server's script asked for {expected}: use the same number")
+            raise ScriptError(
+                f"epochs({count}) here, but the server's script asked for {expected}: use the same number"
+            )
         finished = False
         try:
             while (work := self._advance()) is not None:
@@ -146,8 +148,9 @@ class WorkerSession(Session):
         self._skips += 1
         if self._skips >= SKIPS and self._skips > 0.4 * (self._steps + self._skips):
             raise ScriptError(
-                f"{self._skips} of {self._steps + self._skips} batches were left without optimizer.step(). Each batch is a "
-                "part of a global batch already, so accumulating gradients by hand loses samples: raise batch_size instead."
+                f"{self._skips} of {self._steps + self._skips} batches were left without optimizer.step(). Each "
+                "batch is a part of a global batch already, so accumulating gradients by hand loses samples: raise "
+                "batch_size instead."
             )
         self._link.done(True, self._generation)
 
@@ -156,7 +159,7 @@ class WorkerSession(Session):
     def _step(self, weight: float | None) -> None:
         if self._current is None or self._stepped:
             raise ScriptError(
-                "optimizer.step() without a new batch from the loader: each batch is contributed once, in the loop over it"
+                "optimizer.step() without a new batch: each batch is contributed once, in the loop over the loader"
             )
         weight = float(self._size) if weight is None else float(weight)
         if not weight > 0:

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from evener.cli import main
+
+
+def test_a_run_ends_with_its_table(stand_in: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    code = main(["run", str(stand_in), "--speeds", "2,1", "--json", "out.json", "--", "--epochs", "2", "--help"])
+    out, err = capfd.readouterr()
+    assert code == 0
+    assert "the server was given ['--epochs', '2', '--help']" in out
+    assert "epoch 1/2" in out
+    assert "epoch 2/2" in out
+    assert "total time" in out
+    assert "--policy synchronous" in out
+    assert " of a core" in err or " of full speed" in err
+    summary = json.loads(Path("out.json").read_text())
+    assert summary["policy"] == "balanced"
+    assert summary["utilisation"] is None
+    assert summary["counted_once"] is True
+    assert summary["test_accuracy"] == 0.7
+    assert [worker["speed"] for worker in summary["workers"]] == [2.0, 1.0]
+    assert Path(summary["record"]).is_relative_to(stand_in.parent / "runs")
+
+
+def test_what_was_chosen_arrives(stand_in: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    chosen = ["--bound", "2", "--stale-fraction", "0.3", "--seed", "5", "--record", str(tmp_path / "here")]
+    assert main(["run", str(stand_in), "--workers", "3", *chosen, "--json", "out.json"]) == 0
+    summary = json.loads(Path("out.json").read_text())
+    assert summary["options"] == {"bound": 2, "stale_fraction": 0.3}
+    assert summary["seed"] == 5
+    assert summary["record"] == str(tmp_path / "here" / "record.jsonl")
+    assert main(["run", str(stand_in), "--record", str(tmp_path / "here")]) == 2
+    assert "never overwritten" in capfd.readouterr().err
+
+
+def test_the_number_of_workers_is_said_when_nobody_chose_it(stand_in: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(stand_in)]) == 0
+    assert "workers (choose with --workers or --speeds)" in capfd.readouterr().err
+
+
+def test_a_worker_that_fails_is_in_the_exit_code(stand_in: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(stand_in), "--workers", "2", "--", "fail"]) == 1
+    out, err = capfd.readouterr()
+    assert "[worker 1] this worker fails" in err
+    assert "total time" in out
+
+
+def test_a_script_that_never_joins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plain.py").write_text("print('trained')")
+    assert main(["run", "plain.py", "--workers", "2"]) == 2
+    assert "plain.py ended without calling evener.join()" in capfd.readouterr().err
