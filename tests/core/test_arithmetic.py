@@ -20,9 +20,7 @@ from evener.core.members import Mean
 
 PACKAGES = (evener.core, evener.simulation, evener.testing)
 MODULES = [
-    module.name
-    for package in PACKAGES
-    for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
+    module.name for package in PACKAGES for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
 ]
 
 paces = st.floats(0.1, 1e4)

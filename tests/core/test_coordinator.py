@@ -86,9 +86,7 @@ def test_who_joins_late_takes_part_from_a_step_that_is_not_handed_out() -> None:
     assert [grant.step for grant in only(run.join(2), c.Grant)] == [1]
     run.work(0, 1, rounds=1)
     run.work(0, 1, 2)
-    shares = {
-        step: sorted(add.worker for add in run.of(c.Accumulate) if add.step == step) for step in range(4)
-    }
+    shares = {step: sorted(add.worker for add in run.of(c.Accumulate) if add.step == step) for step in range(4)}
     assert shares[0] == [0, 1]
     assert shares[3] == [0, 1, 2]
 
@@ -245,6 +243,9 @@ def test_a_late_report_does_not_start_a_ticket_twice() -> None:
     held = run.held(0)
     assert run.start(0, ticket) == []
     assert run.held(0) == held
+    run.start(0, held[1])
+    member = run.coordinator.state.members[0]
+    assert member.computing() is run.coordinator.state.ledger.tickets[held[1]]
 
 
 def test_nothing_is_said_after_the_end() -> None:

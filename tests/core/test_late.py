@@ -95,7 +95,7 @@ def late_run(policy: Policy, hold: bool = True, positions: int = 256) -> Script:
         run.start(1, run.held(1)[0])
         for ticket in run.held(1)[1:]:
             run.tell(e.Released(1, ticket))
-    while True:
+    for _ in range(200):
         free = run.coordinator.state.ledger.lots[0].free
         mine = [t for t in run.held(0) if run.granted[t].step == 0]
         if not mine and not free:
@@ -106,6 +106,7 @@ def late_run(policy: Policy, hold: bool = True, positions: int = 256) -> Script:
         if not mine:
             run.now += 0.1
             run.tell(e.Tick())
+    raise AssertionError(f"{free} positions are left, and the one who is there is not given them")
 
 
 def test_a_late_ticket_moves_to_the_next_step_and_is_repaid_from_it() -> None:
@@ -119,11 +120,27 @@ def test_a_late_ticket_moves_to_the_next_step_and_is_repaid_from_it() -> None:
     assert [(add.step, add.staleness) for add in adds] == [(1, 1)]
 
 
+def test_a_ticket_moves_no_further_than_the_bound() -> None:
+    run = late_run(Balanced(1))
+    late = run.held(1)[0]
+    for _ in range(40):
+        for ticket in run.held(0):
+            if run.granted[ticket].min_version <= run.coordinator.state.version:
+                run.start(0, ticket)
+                run.push(0, ticket)
+        run.wait(0.5)
+    assert [move.step for move in run.of(c.Moved)] == [1]
+    assert late in [x.ticket for x in run.of(c.Returned)]
+    assert run.of(c.Finish) == [c.Finish("complete", True)]
+
+
 def test_a_ticket_that_was_not_started_is_asked_back() -> None:
     run = late_run(Balanced(1), hold=False)
     queued = run.held(1)[0]
-    while c.Revoke(1, queued) not in run.said:
-        run.wait(0.1)
+    for _ in range(10):
+        if c.Revoke(1, queued) not in run.said:
+            run.wait(0.1)
+    assert c.Revoke(1, queued) in run.said
     said = run.tell(e.Released(1, queued))
     assert only(said, c.Returned) == [c.Returned(queued, "revoked")]
 
@@ -154,6 +171,16 @@ def test_with_bound_0_what_was_started_is_waited_for() -> None:
     late = run.held(1)[0]
     assert late not in [x.ticket for x in only(run.wait(5.0), c.Returned)]
     assert only(run.push(1, late, version=0), c.Accumulate)
+
+
+def test_what_was_left_to_a_better_placed_worker_is_not_left_to_it_for_ever() -> None:
+    run = Script(Balanced(1), positions=64, batch=64, workers=2, patience=60.0)
+    run.join(0, pace=200.0)
+    run.join(1, pace=1000.0)
+    run.start(1, run.held(1)[0])
+    run.work(0)
+    assert run.coordinator.state.ledger.lots[0].free, "some are left to the faster one"
+    assert 0 in [grant.worker for grant in only(run.wait(3.0), c.Grant)]
 
 
 def test_a_slow_link_is_learnt_although_its_pushes_come_too_late() -> None:

@@ -40,9 +40,7 @@ def record_of(launcher: Launcher, folder: Path) -> str:
     return record.read_text()
 
 
-@pytest.mark.parametrize(
-    ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
-)
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_asked_to_stop(launcher: Start, tmp_path: Path, signum: int, code: int) -> None:
     run = launcher(POLITE, "--workers", "2")
     run.wait_for_pids(3)
@@ -55,9 +53,7 @@ def test_asked_to_stop(launcher: Start, tmp_path: Path, signum: int, code: int) 
     assert f"stopping, as {signal.Signals(signum).name} asks" in err
 
 
-def test_processes_that_do_not_listen_are_killed_within_three_seconds(
-    launcher: Start, tmp_path: Path
-) -> None:
+def test_processes_that_do_not_listen_are_killed_within_three_seconds(launcher: Start, tmp_path: Path) -> None:
     run = launcher(STUBBORN, "--workers", "2", "--speeds", "2,1")
     run.wait_for_pids(6)
     code, seconds, _ = run.end(signal.SIGINT)

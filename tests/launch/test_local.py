@@ -111,9 +111,7 @@ raise ValueError("one\\ntwo\\nthree")
         assert len({line[:10] for line in block.split("\n")}) == 1
 
 
-def test_a_server_without_workers_is_stopped(
-    script: Script, screen: Kept, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_without_workers_is_stopped(script: Script, screen: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "LAST_WORD", 0.2)
     body = """
 if worker: sys.exit(3)

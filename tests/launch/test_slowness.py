@@ -75,14 +75,14 @@ def test_a_process_enters_its_quota_and_nothing_stays_behind() -> None:
     with slowness.emulate([8, 4, 2, 1], "enter") as emulation:
         door = Path(emulation.workers[3].path)  # type: ignore[union-attr]
         assert emulation.words.startswith("CPU quotas (cgroup v1): ")
-        with subprocess.Popen(
-            [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE
-        ) as process:
+        with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as process:
             door.write_text(str(process.pid))
             quota = int((door.parent / "cpu.cfs_quota_us").read_text())
             period = int((door.parent / "cpu.cfs_period_us").read_text())
             assert quota / period == pytest.approx(emulation.shares[3], rel=0.01)
             assert door.read_text().split() == [str(process.pid)]
+            emulation.lift()
+            assert (door.parent / "cpu.cfs_quota_us").read_text() == "-1\n"
             assert process.stdin is not None
             process.stdin.close()
     assert not door.parent.parent.exists()

@@ -1,8 +1,9 @@
 """A process that has imported torch and forks on request, so that starting a script costs milliseconds.
 
-Reads one JSON order a line (script, arguments, environment, folder, name) from standard input; answers with the process
-id, and later with the exit code. A child becomes what ``python script.py`` would be: it leaves this module's frames except
-for the outermost, so uncaught errors, ``atexit`` and the exit code are the interpreter's own doing.
+Reads one JSON order a line (script, arguments, environment, folder, name) from standard input; answers with
+the process id, and later with the exit code. A child becomes what ``python script.py`` would be: it leaves
+this module's frames but the outermost, so uncaught errors, ``atexit`` and the exit code are the
+interpreter's own.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ if __name__ == "__main__":
     import evener.training.serving
     import evener.training.working  # noqa: F401
 
-    # What was imported is never garbage: children need not look through it, and copy its pages, to find that out.
+    # What was imported is never garbage: a child need not go through it, copying its pages, to find that out.
     gc.collect()
     gc.freeze()
     order = serve()

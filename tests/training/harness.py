@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import select
@@ -16,11 +15,11 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 
 from evener.core import commands as c
-from evener.core import events as e
 from evener.runtime.place import Place, PolicyChoice
 from evener.trace import Accounting, EndLine, EventLine, Line, LogNote, NoteLine, Tail, check, read, replay
 
@@ -36,9 +35,12 @@ class Forge:
         self.exits: dict[int, int] = {}
         self._rest = b""
         self._started: list[int] = []
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent)}
+        one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "forge.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+            [sys.executable, str(HERE / "forge.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **one_thread, "PYTHONPATH": str(HERE.parent)},
         )
 
     def start(self, script: Path, name: str, arguments: Sequence[str], environment: dict[str, str]) -> int:
@@ -97,12 +99,12 @@ class Run:
 
     def server(self, *arguments: str, **changes: Any) -> None:
         """Start the server."""
-        record = str(self.folder / "record")
-        self._start("server", arguments, dataclass_like(self.place, role="server", record=record, **changes))
+        changes = {"role": "server", "record": str(self.folder / "record"), **changes}
+        self._start("server", arguments, msgspec.structs.replace(self.place, **changes))
 
     def worker(self, index: int, *arguments: str, **changes: Any) -> None:
         """Start a worker; ``changes`` are of its place."""
-        self._start(f"worker{index}", arguments, dataclass_like(self.place, role="worker", index=index, **changes))
+        self._start(f"worker{index}", arguments, msgspec.structs.replace(self.place, index=index, **changes))
 
     def alone(self, *arguments: str) -> None:
         """Start the script without a launcher."""
@@ -112,7 +114,7 @@ class Run:
         environment = place.environment() if place else {"EVENER_PLACE": ""}
         self.pids[name] = self._forge.start(self.script, name, arguments, environment)
 
-    # Gates: pipes that this process keeps open, so that a token is not lost when nobody waits yet -------------
+    # Gates: pipes that this process keeps open, so that a token is not lost when nobody waits yet -----------
 
     def gate(self, *names: str) -> None:
         """Make gates, before the processes start."""
@@ -138,18 +140,24 @@ class Run:
         assert ended, self.told("they do not end")
         return {name: self._forge.exits[pid] for name, pid in self.pids.items() if pid in self._forge.exits}
 
+    def succeed(self) -> None:
+        """Wait for all to end, and well."""
+        codes = self.wait()
+        assert set(codes.values()) == {0}, self.told("not all ended well")
+
     def wait_line(self, wanted: Callable[[Line], bool], count: int = 1, seconds: float = PATIENCE) -> None:
         """Wait until the record has ``count`` such lines."""
         until = time.monotonic() + seconds
+        server = self.pids["server"]
+        ended = False
         while True:
             self._seen += self._tail.lines()
             if sum(map(wanted, self._seen)) >= count:
                 return
+            assert not ended, self.told("the server ended and the record does not say it")
             assert time.monotonic() < until, self.told("the record never says it")
-            server = self.pids["server"]
-            # A file tells nobody that it grew: look again, unless its writer ends.
+            # A file tells nobody that it grew: look again in a moment, or when its writer ends.
             ended = self._forge.hear(lambda: server in self._forge.exits, 0.02)
-            assert not ended or self._tail.lines() or sum(map(wanted, self._seen)) >= count, self.told("it ended")
 
     def signal(self, name: str, signum: int) -> None:
         """Send a signal to a process."""
@@ -198,7 +206,8 @@ class Run:
 
     def events(self, kind: type[Any]) -> list[Any]:
         """The record's events of a kind."""
-        return [line.event for line in self.lines() if isinstance(line, EventLine) and isinstance(line.event, kind)]
+        heard = (line.event for line in self.lines() if isinstance(line, EventLine))
+        return [event for event in heard if isinstance(event, kind)]
 
     def commands(self, kind: type[Any]) -> list[Any]:
         """The record's commands of a kind."""
@@ -233,21 +242,16 @@ class Run:
         return found
 
 
-def dataclass_like(place: Place, **changes: Any) -> Place:
-    """``place`` with changes."""
-    import msgspec
-
-    return msgspec.structs.replace(place, **changes)
-
-
-def joined(worker: int) -> Callable[[Line], bool]:
-    """Whether a line says that a worker joined."""
-    return lambda line: isinstance(line, EventLine) and isinstance(line.event, e.Joined) and line.event.worker == worker
+def says(kind: type[Any], worker: int) -> Callable[[Line], bool]:
+    """Whether a line has an event of this kind about this worker."""
+    return lambda line: (
+        isinstance(line, EventLine) and isinstance(line.event, kind) and line.event.worker == worker
+    )
 
 
-def left(worker: int) -> Callable[[Line], bool]:
-    """Whether a line says that a worker left."""
-    return lambda line: isinstance(line, EventLine) and isinstance(line.event, e.Left) and line.event.worker == worker
+def commands(kind: type[Any]) -> Callable[[Line], bool]:
+    """Whether a line has a command of this kind."""
+    return lambda line: isinstance(line, EventLine) and any(isinstance(one, kind) for one in line.commands)
 
 
 Launch = Callable[..., Run]
@@ -268,7 +272,7 @@ def forge() -> Iterator[Forge]:
 
 @pytest.fixture
 def launch(forge: Forge, tmp_path: Path) -> Iterator[Launch]:
-    """Makes runs: ``launch(body, workers=2, policy="balanced", bound=0)`` starts all, ``start=False`` nothing."""
+    """Makes runs: ``launch(body, policy="balanced", bound=0)`` starts everybody, ``start=False`` nobody."""
     runs: list[Run] = []
 
     def make(
@@ -293,7 +297,7 @@ def launch(forge: Forge, tmp_path: Path) -> Iterator[Launch]:
             threads=1,
             device="cpu",
         )
-        run = Run(forge, folder, body, dataclass_like(common, **(place or {})))
+        run = Run(forge, folder, body, msgspec.structs.replace(common, **(place or {})))
         runs.append(run)
         run.gate(*gates)
         if start:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import evener
 
-_place = json.loads(os.environ.get("EVENER_PLACE", "{}"))
+_place = json.loads(os.environ.get("EVENER_PLACE") or "{}")
 role: str = _place.get("role", "alone")
 index: int = _place.get("index", -1)
 me = f"worker{index}" if role == "worker" else role

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
@@ -92,15 +92,17 @@ class Panel(Lines):
         """Take the panel away."""
         super().unfollow()
         if self._live is not None:
-            # Of a run that was broken off there is no table: let its last state stand.
-            self._live.transient = self._view.over
+            # A run that was broken off gets no table: let its last state stand.
+            end = self._view.tally.end
+            self._live.transient = end is not None and end.ok
             self._live.stop()
             self._live = None
 
     def tick(self) -> None:
         """Draw the panel."""
         if self._update() and self._live is not None:
-            self._live.update(self._view.render(), refresh=True)
+            # The cursor rests on a line of its own: there the '^C' that a terminal echoes does no harm.
+            self._live.update(Group(self._view.render(), Text()), refresh=True)
 
 
 def choose() -> Lines:

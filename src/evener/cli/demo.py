@@ -33,7 +33,7 @@ class Size:
 
 
 FULL = Size(epochs=8, batch=512, fraction=1.0, words="some minutes")
-QUICK = Size(epochs=1, batch=512, fraction=0.5, words="about a minute")
+QUICK = Size(epochs=1, batch=512, fraction=0.4, words="about a minute")
 
 
 @dataclass(frozen=True, slots=True)

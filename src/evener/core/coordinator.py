@@ -252,9 +252,7 @@ class Coordinator:
             self._queue_step([add], samples, 1.0, rate_scale, self._batches_due(lot, samples), lot)
             return
         lot.weight += push.weight
-        add = c.Accumulate(
-            push.worker, push.push, target, samples, push.weight / self.state.settings.batch, staleness
-        )
+        add = c.Accumulate(push.worker, push.push, target, samples, push.weight / self.state.settings.batch, staleness)
         if self.policy.in_rank_order:
             self._pushes.setdefault(lot.index, []).append(add)
         else:
@@ -411,10 +409,10 @@ class Coordinator:
                     self.state.ledger.close_lot(lot)
                     self.policy.closed(self.state, lot)
             return
-        lot = self.state.ledger.lots.get(self.state.version)
-        if lot is None or self._stepping is lot or not lot.complete:
+        due = self.state.ledger.lots.get(self.state.version)
+        if due is None or self._stepping is due or not due.complete:
             return
-        self._stepping = lot
+        self._stepping = lot = due
         adds = sorted(self._pushes.pop(lot.index, []), key=lambda add: (add.worker, add.push))
         # 1 where what was applied is the whole batch: no rounding is added to what synchronous SGD computes.
         batch = self.state.settings.batch
@@ -536,7 +534,5 @@ class Coordinator:
         member.tickets[ticket.id] = ticket
         member.schedule(now, self.state.version)
         self._out.append(
-            c.Grant(
-                member.worker, ticket.id, lot.epoch, lot.index, ticket.group, ticket.ranges, min_version
-            )
+            c.Grant(member.worker, ticket.id, lot.epoch, lot.index, ticket.group, ticket.ranges, min_version)
         )

@@ -40,6 +40,10 @@ def ceil_to(sizes: Sequence[int], wanted: float) -> int:
     return min((size for size in sizes if size >= wanted), default=sizes[-1])
 
 
+CRUMBS = 1.25
+"""A worker takes the last samples of a step along if they are at most this multiple of its share."""
+
+
 @dataclass(frozen=True, slots=True)
 class Capacity:
     """A worker that can take part: ``pace`` samples/s from time ``ready``, its push ``uplink`` s under way."""
@@ -84,22 +88,26 @@ def ticket_size(sizes: Sequence[int], share: float, free: int, fraction: float) 
     """Size of the next ticket for a worker whose share of the step's remainder is ``share`` samples.
 
     Guided self-scheduling (Polychronopoulos and Kuck 1987): a fraction of what is left, so that tickets shrink towards
-    the close, down to the smallest useful size; then the rest of the share at once. What would leave a crumb
-    takes the crumb along, or leaves a whole smallest ticket.
+    the close, down to the smallest useful size; then the rest of the share at once, never more: a worker that takes
+    more than its share makes all others wait. A crumb smaller than the smallest ticket goes along where it fits the
+    share; else a whole smallest ticket is left for somebody faster, if there is enough for that.
 
     >>> ticket_size((16, 24, 32, 48, 64, 128), 200, 400, 0.5)
     64
-    >>> ticket_size((16, 24, 32, 48, 64, 128), 15, 23, 0.5)
+    >>> ticket_size((16, 24, 32, 48, 64, 128), 20, 23, 0.5)
     23
+    >>> ticket_size((16, 24, 32, 48, 64, 128), 30, 39, 0.5)
+    16
     """
     smallest = sizes[0]
-    wanted = share * fraction if share * fraction >= smallest else share
-    nearest = floor_to(sizes, wanted if wanted != share else share + smallest / 4)
-    size = min(nearest, free)
+    size = min(floor_to(sizes, share * fraction if share * fraction >= smallest else share), free)
     crumb = free - size
     if 0 < crumb < smallest:
-        size = free if free <= max(share * 1.25, 1.5 * smallest) else floor_to(sizes, free - smallest)
-    return min(size, free)
+        if free <= CRUMBS * share:
+            return free
+        if size > smallest:
+            return floor_to(sizes, free - smallest)
+    return size
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,7 +171,7 @@ def decode(data: bytes | memoryview) -> Message:
         if decoder is None:
             raise ProtocolError(f"no message is called {name[:40]!r}")
         return decoder.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"not a message of protocol {PROTOCOL}: {error}") from error
 
 

@@ -22,6 +22,9 @@ from .transport import Listener
 SILENCE = 15.0
 """Seconds after which a worker that says nothing counts as gone (its I/O thread speaks every second)."""
 
+ROLL_CALL = 1.0
+"""Seconds between two signs of life, and between two looks for workers that give none."""
+
 FAREWELL = 10.0
 """Seconds that workers get to fetch the final parameters."""
 
@@ -85,6 +88,7 @@ class Server:
         self._constants = numeric.constants()
         self._origin = time.monotonic()
         self._next_round = 0.0
+        self._called = 0.0
         self._strangers = 0
         self._arrivals = 0
         self._now = 0.0
@@ -111,6 +115,7 @@ class Server:
             poller.register(socket, zmq.POLLIN)
         while self.finish is None:
             self._round(poller)
+        self.writer.flush(self.now())  # before the workers go: who reads along must know that they may
         until = self.now() + self.farewell
         for peer in self._peers.values():
             self._send(peer, "control", p.Finished(self._version, self.finish.reason, self.finish.ok))
@@ -127,17 +132,20 @@ class Server:
                 self._posted.popleft()()
         # Everything that has arrived is heard before a deadline is judged: a stall of this process must not
         # make its workers look late.
-        for _ in range(1000):
-            if not self._receive():
-                break
+        self._receive_all()
         if self.listener.news_socket in ready:
             self._news()
         if self.now() >= self._next_round:
-            self._next_round = self.now() + 1.0
+            self._next_round = self.now() + ROLL_CALL
             self._roll_call()
         deadline = self.coordinator.deadline()
         if deadline is not None and self.now() >= deadline:
             self._tell(e.Tick())
+
+    def _receive_all(self) -> None:
+        for _ in range(1000):
+            if not self._receive():
+                break
 
     def _receive(self) -> bool:
         try:
@@ -216,6 +224,8 @@ class Server:
             "workers": settings.workers,
         }
         self._send(peer, "control", p.Welcome(worker, len(self._constants), terms))
+        if self.finish is not None:  # too late to help, in time for the result
+            self._send(peer, "control", p.Finished(self._version, self.finish.reason, self.finish.ok))
 
     def _refuse(self, name: bytes, why: str) -> None:
         self._to(name, "control", p.Refusal(why))
@@ -264,13 +274,21 @@ class Server:
             self.writer.note(self.now(), "warning", text="a connection without this run's token was refused")
         self._strangers += strangers
         if ended:
-            for peer in list(self._peers.values()):
-                if not self._send(peer, "control", p.Alive()):
+            lost = [peer for peer in self._peers.values() if not self._send(peer, "control", p.Alive())]
+            if lost:
+                self._receive_all()  # a goodbye may have come since
+            for peer in lost:
+                if self._peers.get(peer.name) is peer:
                     self._gone(peer, "its connection ended")
 
     def _roll_call(self) -> None:
         self.writer.flush(self.now())
+        stopped = self.now() - self._called > 3 * ROLL_CALL
+        self._called = self.now()
         for peer in list(self._peers.values()):
+            if stopped:
+                # This process was, for a while: what workers said meanwhile may not have been read yet.
+                peer.heard = self._called
             if self.now() - peer.heard > SILENCE:
                 self._gone(peer, f"silent for {SILENCE:.0f} s")
             else:

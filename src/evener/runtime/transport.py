@@ -92,12 +92,15 @@ class Dialer:
 
     def __init__(self, address: str, token: str, name: str) -> None:
         self.context = zmq.Context()
-        self.control = self._dial(address, token, name + "/control")
-        self.bulk = self._dial(address, token, name + "/bulk")
+        self.control = self._socket(token, name + "/control")
+        self.bulk = self._socket(token, name + "/bulk")
+        # Before it dials: a refusal can be here at once, and is told once.
         self.events: zmq.Socket[bytes] = self.control.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
+        self.control.connect(address)
+        self.bulk.connect(address)
         self.wake = Wake(self.context)
 
-    def _dial(self, address: str, token: str, name: str) -> zmq.Socket[bytes]:
+    def _socket(self, token: str, name: str) -> zmq.Socket[bytes]:
         socket: zmq.Socket[bytes] = self.context.socket(zmq.DEALER)
         socket.identity = name.encode()
         socket.plain_username = USER.encode()
@@ -107,7 +110,6 @@ class Dialer:
         socket.rcvhwm = 0
         socket.reconnect_ivl = 50
         socket.reconnect_ivl_max = 1000
-        socket.connect(address)
         return socket
 
     def refused(self) -> bool:

@@ -47,11 +47,15 @@ class Install:
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """Compute the gradient of the samples ``indices`` (int64 bytes) of ``epoch``."""
+    """Compute the gradient of the samples ``indices`` (int64 bytes) of ``epoch``.
+
+    ``generation`` is that of the membership (:attr:`Link.generation`) in which the ticket was granted.
+    """
 
     ticket: int
     epoch: int
     indices: bytes
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,7 @@ class Link:
         self._fetched = 0
         self._error: BaseException | None = None
         self._closing = False
-        self._heard = self._beaten = time.monotonic()
+        self._heard = self._beaten = self._awake = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="evener-io", daemon=True)
 
     # For the main thread ------------------------------------------------------------------------------------
@@ -251,7 +255,7 @@ class Link:
                     self._work.append(Install(*self._at_hand))
                     self._at_hand = None
                 case c.Compute(ticket, epoch):
-                    self._work.append(Compute(ticket, epoch, self._indices.pop(ticket)))
+                    self._work.append(Compute(ticket, epoch, self._indices.pop(ticket), self.generation))
                 case c.Push(tickets, versions):
                     self._work.append(Push(tickets, versions))
         self._changed.notify_all()
@@ -304,6 +308,10 @@ class Link:
 
     def _beat(self) -> None:
         now = time.monotonic()
+        if now - self._awake > 3 * BEAT:
+            # This process was stopped for a while: what came meanwhile may not have been read yet.
+            self._heard = now
+        self._awake = now
         patience = PATIENCE if self.welcome is None else SILENCE
         if now - self._heard > patience and self.finished is None:
             where = "answers" if self.welcome is None else "speaks any more"

@@ -21,7 +21,6 @@ from ..core.state import Settings
 from ..core.worker import WorkerCore
 from .cluster import Cluster, Host
 
-
 Observer = Callable[[Coordinator, e.Event, list[c.Command], float], None]
 """Called with the coordinator, what it was just told, what it said to that, and the time."""
 
@@ -165,9 +164,7 @@ class Simulation:
                 self.outcome.applied += samples
                 source = self._workers[worker]
                 tickets, versions = source.sums.pop(push)
-                self.outcome.stale += sum(
-                    source.tickets[t] for t, v in zip(tickets, versions, strict=True) if v < step
-                )
+                self.outcome.stale += sum(source.tickets[t] for t, v in zip(tickets, versions, strict=True) if v < step)
             case c.Step(version=version):
                 seconds = self.cluster.step_seconds
                 self.outcome.steps += 1

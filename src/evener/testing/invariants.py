@@ -59,9 +59,7 @@ class Invariants:
         self._epoch_of: dict[int, int] = {}
         self._snapshots: set[int] = set()
 
-    def __call__(
-        self, coordinator: Coordinator, event: e.Event, commands: list[c.Command], now: float
-    ) -> None:
+    def __call__(self, coordinator: Coordinator, event: e.Event, commands: list[c.Command], now: float) -> None:
         """Take one event and what was said to it."""
         if self.finish is not None:
             promise(not commands, "something is said after the end")

@@ -77,12 +77,13 @@ def hosts(draw: Callable[[st.SearchStrategy[object]], object], faults: bool = Tr
     )
     if not faults:
         return host
-    stalls = draw(st.lists(st.tuples(times(4.0), times(12.0)), max_size=2))
+    stalls: list[tuple[float, float]]
+    stalls = draw(st.lists(st.tuples(times(4.0), times(12.0)), max_size=2))  # type: ignore[assignment]
     return replace(
         host,
         joins=pick(st.one_of(st.just(0.0), times(3.0))),
         dies=pick(st.one_of(st.none(), times(6.0))),
-        stalls=tuple(sorted(stalls)),  # type: ignore[arg-type]
+        stalls=tuple(sorted(stalls)),
         declines=int(pick(st.sampled_from((0, 0, 0, 2, 5)))),
         refused=int(pick(st.sampled_from((0, 0, 0, 3, 7)))),
         jitter=pick(st.sampled_from((0.0, 0.0, 0.01, 0.3))),

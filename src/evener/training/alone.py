@@ -23,7 +23,6 @@ class AloneSession(Session):
     def __init__(self, device: torch.device) -> None:
         super().__init__(device)
         self._sums: dict[str, tuple[float, float]] = {}
-        self._epoch_scheduler: Any = None
 
     def _prepare(
         self,
@@ -34,13 +33,15 @@ class AloneSession(Session):
         epoch_scheduler: Any,
         clip_norm: float | None,
     ) -> tuple[nn.Module, Optimizer, Any]:
-        self._epoch_scheduler = epoch_scheduler
-        return model, AloneOptimizer(optimizer, clip_norm, step_scheduler), AloneLoader(loader, epoch_scheduler)
+        self._loader = AloneLoader(loader, epoch_scheduler)
+        return model, AloneOptimizer(optimizer, clip_norm, step_scheduler), self._loader
 
     def _epochs(self, count: int) -> Iterator[int]:
         for epoch in range(count):
             began = time.perf_counter()
+            self._loader.begin_epoch()
             yield epoch
+            self._loader.end_epoch()
             words = "  ".join(f"{name} {total / weight:.4g}" for name, (total, weight) in self._sums.items())
             print(f"epoch {epoch + 1}/{count}  {words}  ({time.perf_counter() - began:.1f} s)", flush=True)
             self._sums.clear()
@@ -53,19 +54,29 @@ class AloneSession(Session):
 
 
 class AloneLoader:
-    """The user's loader; the epoch scheduler steps when an epoch's batches are through."""
+    """The user's loader; the epoch scheduler steps when an epoch's batches are through, once."""
 
     def __init__(self, loader: DataLoader[Any], epoch_scheduler: Any) -> None:
         self._loader = loader
         self._epoch_scheduler = epoch_scheduler
+        self._due = False
+
+    def begin_epoch(self) -> None:
+        """The epoch scheduler will be due."""
+        self._due = True
+
+    def end_epoch(self) -> None:
+        """Step the epoch scheduler, unless that was done in this epoch."""
+        if self._due and self._epoch_scheduler is not None:
+            self._epoch_scheduler.step()
+        self._due = False
 
     def __len__(self) -> int:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[Any]:
         yield from self._loader
-        if self._epoch_scheduler is not None:
-            self._epoch_scheduler.step()
+        self.end_epoch()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loader, name)

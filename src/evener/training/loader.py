@@ -125,11 +125,21 @@ class _Samples(Dataset[Any]):
     def __getitem__(self, index: int) -> Any:
         return self._dataset[index]
 
+    # worker_init_fn may read and set attributes of get_worker_info().dataset: an open file, for instance.
+
     def __getattr__(self, name: str) -> Any:
-        # worker_init_fn may look at get_worker_info().dataset.
         if name.startswith("__") or name == "_dataset":
             raise AttributeError(name)
         return getattr(self._dataset, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_dataset":
+            super().__setattr__(name, value)
+        else:
+            setattr(self._dataset, name, value)
+
+    def __len__(self) -> int:
+        return len(self._dataset)
 
 
 class _Collate:

@@ -85,7 +85,7 @@ class ServerSession(Session):
         self._master = Master(model, optimizer, order, step_scheduler, epoch_scheduler, clip_norm)
         self._listener = Listener(place.address, place.token)
         self._writer = Writer(place.record or tempfile.mkdtemp(prefix="evener-"))
-        return model, IdleOptimizer(optimizer), ServerLoader(self, len(loader))
+        return model, IdleOptimizer(optimizer), ServerLoader(self, loader)
 
     # The run ------------------------------------------------------------------------------------------------
 
@@ -243,12 +243,15 @@ class ServerSession(Session):
 class ServerLoader:
     """What the user's inner loop iterates on the server: nothing, after the epoch is done."""
 
-    def __init__(self, session: ServerSession, length: int) -> None:
+    def __init__(self, session: ServerSession, loader: DataLoader[Any]) -> None:
         self._session = session
-        self._length = length
+        self._loader = loader
 
     def __len__(self) -> int:
-        return self._length
+        return len(self._loader)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
 
     def __iter__(self) -> Iterator[Any]:
         self._session.receive()

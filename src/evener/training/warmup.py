@@ -111,20 +111,23 @@ def _runner(model: nn.Module, loader: DataLoader[Any]) -> Any:
 
 @contextmanager
 def _undisturbed(model: nn.Module, statistics: RunningStatistics) -> Iterator[None]:
-    """Restore gradients, buffers, mode and random state afterwards."""
-    buffers = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
+    """Restore gradients, buffers, modes and random state afterwards."""
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     gradients = [(p, p.grad) for p in model.parameters()]
-    training = model.training
+    # Module by module: a script may have put a part in eval mode, to freeze its statistics.
+    modes = [(module, module.training) for module in model.modules()]
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
         try:
-            model.train()
+            if not model.training:
+                model.train()
             yield
         finally:
-            model.train(training)
+            for module, training in modes:
+                module.training = training
             with torch.no_grad():
-                for name, buffer in model.named_buffers():
-                    buffer.copy_(buffers[name])
+                for buffer, before in buffers:
+                    buffer.copy_(before)
             for parameter, gradient in gradients:
                 parameter.grad = gradient
             statistics.forget()

@@ -72,7 +72,7 @@ class WorkerSession(Session):
         self._optimizer = WorkerOptimizer(optimizer, store, self._step)
         self._tickets = TicketLoader(loader, lambda: [(t, indices) for t, _, indices in self._link.queued()])
         self._link.ready(self._version, pace, lookahead(loader))
-        self._loader = WorkerLoader(self, len(loader))
+        self._loader = WorkerLoader(self, loader)
         return model, self._optimizer, self._loader
 
     # Epochs and batches -------------------------------------------------------------------------------------
@@ -124,7 +124,7 @@ class WorkerSession(Session):
                     self._link.give_back(work)
                 case Push():
                     self._push(work)
-                case Compute():
+                case Compute(generation=generation) if generation == self._generation:
                     self._next = work
         return self._next
 
@@ -209,12 +209,15 @@ class WorkerSession(Session):
 class WorkerLoader:
     """What the user's inner loop iterates on a worker."""
 
-    def __init__(self, session: WorkerSession, length: int) -> None:
+    def __init__(self, session: WorkerSession, loader: DataLoader[Any]) -> None:
         self._session = session
-        self._length = length
+        self._loader = loader
 
     def __len__(self) -> int:
-        return self._length
+        return len(self._loader)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
 
     def __iter__(self) -> Iterator[Any]:
         return self._session.batches()

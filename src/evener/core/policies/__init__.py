@@ -7,8 +7,6 @@ from .balanced import Balanced
 from .base import Assignment, Late, Policy
 from .synchronous import Synchronous
 
-POLICIES: dict[str, type[Policy]] = {
-    policy.name: policy for policy in (Synchronous, Asynchronous, Balanced)
-}
+POLICIES: dict[str, type[Policy]] = {policy.name: policy for policy in (Synchronous, Asynchronous, Balanced)}
 
 __all__ = ["POLICIES", "Assignment", "Asynchronous", "Balanced", "Late", "Policy", "Synchronous"]

@@ -11,11 +11,14 @@ from ..members import Member
 from ..state import RunState
 from .base import Assignment, Late, Policy
 
-FRACTION = 0.5
+FRACTION = 0.6
 """Of its share of a step's remainder, what a worker gets as one ticket (guided self-scheduling)."""
 
-WORTHWHILE = 0.6
-"""A share under this part of the smallest ticket is left to the others."""
+CAUTION = 0.9
+"""Part of a worker's share that is planned with: durations vary, and landing late costs more than landing early."""
+
+WORTHWHILE = 0.5
+"""A share under this part of the smallest ticket is never worth a ticket."""
 
 BANK = 4.0
 """Steps' worth of unspent staleness budget that may be saved up for a hold-up."""
@@ -61,28 +64,33 @@ class Balanced(Policy):
     def assign(self, state: RunState, member: Member, now: float) -> Assignment | None:
         """A ticket of the first open step that leaves this worker a useful share."""
         lots = state.lots()
+        if not any(lot.free for lot in lots):
+            return None
         sizes = self._sizes(state)
         others = [m for m in state.active() if m is not member]
         if member.sits_out and others:
             return None
+        team = [(m, m.ready(now, state.version)) for m in (member, *others)]
         free = 0
         close = now
         for lot in lots:
             free += lot.free
-            available = self._available(state, member, lot, now, close)
-            rivals = [self._available(state, other, lot, now, close) for other in others]
+            available, *rivals = (self._available(state, m, lot, ready, close) for m, ready in team)
             close = max(plan.close_time([available, *rivals], free), self._last_landing(lot, now))
             if lot.free == 0:
                 continue
-            share = available.pace * (close - available.from_time)
-            if share < WORTHWHILE * sizes[0] and not self._lands_first(available, rivals, lot.free, sizes[0]):
+            share = CAUTION * available.pace * (close - available.from_time)
+            # A ticket larger than the share lands late and keeps the others waiting; none at all wastes the share.
+            # The smaller a worker's part of the total pace, the more it would take from the others.
+            part = available.pace / (available.pace + sum(rival.pace for rival in rivals))
+            if share < max(WORTHWHILE, 1 - part) * sizes[0] and not self._lands_first(
+                available, rivals, lot.free, sizes[0]
+            ):
                 continue
             return self._ticket(state, member, lot, share, sizes)
         return None
 
-    def _ticket(
-        self, state: RunState, member: Member, lot: Lot, share: float, sizes: Sequence[int]
-    ) -> Assignment:
+    def _ticket(self, state: RunState, member: Member, lot: Lot, share: float, sizes: Sequence[int]) -> Assignment:
         size = plan.ticket_size(sizes, share, lot.free, FRACTION)
         if member.version >= lot.index:
             return Assignment(lot, size, lot.index)
@@ -102,9 +110,8 @@ class Balanced(Policy):
         version = ticket.min_version if ticket.version is None else ticket.version
         return version < ticket.lot.index
 
-    def _available(self, state: RunState, member: Member, lot: Lot, now: float, close: float) -> plan.Capacity:
-        """When ``member`` could begin on ``lot``, given that the lot before it closes at ``close``."""
-        ready = member.ready(now, state.version)
+    def _available(self, state: RunState, member: Member, lot: Lot, ready: float, close: float) -> plan.Capacity:
+        """When ``member``, idle from ``ready``, could begin on ``lot``, if the lot before it closes at ``close``."""
         if lot.index > state.version and not (self.bound and member.worker in self._runners):
             ready = max(ready, close + member.turn.value)
         return plan.Capacity(member.pace.value, ready, member.uplink.value)

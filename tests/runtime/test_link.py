@@ -1,0 +1,200 @@
+"""A worker's link against a server that these tests play."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from socket import gethostname
+
+import pytest
+import zmq
+
+from evener.core import events as e
+from evener.runtime import protocol as p
+from evener.runtime.transport import Listener
+from evener.runtime.worker import Compute, Install, Link, Push, RunError
+from training.harness import free_port
+
+SIZE = 3 * p.CHUNK
+"""Bytes of one version of the parameters: three chunks."""
+
+PATIENCE = 20_000
+"""Milliseconds."""
+
+
+class Server:
+    """Says what a test tells it to, and hears what the worker says."""
+
+    def __init__(self) -> None:
+        self.address = f"tcp://127.0.0.1:{free_port()}"
+        self.listener = Listener(self.address, "secret")
+        self.name = b""
+
+    def say(self, channel: str, message: p.Message, *payload: bytes) -> None:
+        self.listener.socket.send_multipart(
+            [self.name + b"/" + channel.encode(), p.encode(message), *payload]
+        )
+
+    def hear(self, kind: type[p.Message]) -> p.Message:
+        """The next message of this kind; others before it are ignored."""
+        while self.listener.socket.poll(PATIENCE):
+            name, data, *_ = self.listener.socket.recv_multipart()
+            self.name = name.partition(b"/")[0]
+            message = p.decode(data)
+            if isinstance(message, kind):
+                return message
+        raise AssertionError(f"no {kind.__name__} came")
+
+    def version(self, version: int, chunks: slice = slice(None)) -> None:
+        for start, stop in p.chunks(SIZE)[chunks]:
+            self.say("bulk", p.Version(version, start), bytes([version]) * (stop - start))
+
+    def grant(self, ticket: int, min_version: int = 0) -> None:
+        self.say(
+            "control", e.Granted(ticket, 0, 0, ticket, ((ticket, ticket + 1),), min_version), b"8 bytes."
+        )
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    yield made
+    made.listener.close()
+
+
+@pytest.fixture
+def link(server: Server) -> Iterator[Link]:
+    made = Link(server.address, "secret", "run", 4, [], SIZE, "cpu")
+    yield made
+    made.close("the test is over")
+
+
+@pytest.fixture
+def ready(server: Server, link: Link) -> Link:
+    """A link that has joined with version 0, and whose next request for parameters is under way."""
+    with ThreadPoolExecutor(1) as main:
+        opening = main.submit(link.open)
+        assert server.hear(p.Hello) == p.Hello(p.PROTOCOL, "run", 4, [], gethostname(), os.getpid(), "cpu")
+        server.say("control", p.Welcome(4, 0, {"epochs": 1}))
+        server.hear(p.Fetch)
+        assert server.hear(p.Pull) == p.Pull(-1)
+        server.say("bulk", p.Constants(0), b"")
+        server.version(0)
+        _, constants, install = opening.result(PATIENCE / 1000)
+    assert (bytes(constants), install.version, bytes(install.data)) == (b"", 0, bytes(SIZE))
+    link.ready(0, 100.0, 1)
+    assert server.hear(p.Ready) == p.Ready(0, 100.0, 1)
+    return link
+
+
+def test_a_grant_is_heard_while_parameters_are_under_way(server: Server, ready: Link) -> None:
+    server.grant(1)
+    assert ready.work() == Compute(1, 0, b"8 bytes.", 0)
+    assert server.hear(p.Pull) == p.Pull(0)
+    # Two of three chunks are on their way, and the third is not sent before the worker has acted on a ticket.
+    server.version(1, slice(0, 2))
+    server.grant(2)
+    ready.done(False, 0)
+    work = [ready.work(), ready.work()]
+    assert work == [Push((1,), (0,)), Compute(2, 0, b"8 bytes.", 0)]
+    server.version(1, slice(2, 3))
+    assert server.hear(e.Received) == e.Received(4, 1)
+    server.grant(3, min_version=1)
+    ready.done(False, 0)
+    kinds = [type(ready.work()) for _ in range(3)]
+    assert kinds == [Push, Install, Compute]
+
+
+def test_the_newest_parameters_win(server: Server, ready: Link) -> None:
+    server.grant(1)
+    assert isinstance(ready.work(), Compute)
+    server.hear(p.Pull)
+    server.version(1, slice(0, 1))
+    server.version(2)  # a version that another one cuts short
+    assert server.hear(e.Received) == e.Received(4, 2)
+    server.grant(2)
+    ready.done(False, 0)
+    assert isinstance(ready.work(), Push)
+    install = ready.work()
+    assert isinstance(install, Install)
+    assert (install.version, bytes(install.data)) == (2, bytes([2]) * SIZE)
+
+
+def test_a_new_membership_forgets_the_work_of_the_old(server: Server, ready: Link) -> None:
+    server.grant(1)
+    old = ready.work()
+    assert isinstance(old, Compute)
+    server.grant(2)
+    server.say("control", p.Rejoin())
+    assert isinstance(server.hear(p.Hello), p.Hello)
+    server.say("control", p.Welcome(7, 0, {"epochs": 1}))
+    assert server.hear(p.Ready) == p.Ready(0, 100.0, 1)
+    assert ready.generation == 1
+    assert ready.queued() == []
+    # What was computed for the old membership is not counted, and cannot pass for a ticket of the new one.
+    server.grant(3)
+    new = ready.work()
+    assert new == Compute(3, 0, b"8 bytes.", 1)
+    assert not ready.done(False, old.generation)
+    assert ready.done(False, 1)
+    assert server.hear(e.Computed).worker == 7  # type: ignore[union-attr]
+    assert ready.work() == Push((3,), (0,))
+
+
+def test_the_final_parameters_are_fetched(server: Server, ready: Link) -> None:
+    server.grant(1)
+    assert isinstance(ready.work(), Compute)
+    ready.done(False, 0)
+    assert isinstance(ready.work(), Push)
+    server.say("control", p.Finished(5, "complete", True))
+    server.version(5)
+    assert ready.work() is None
+    final = ready.final()
+    assert final is not None
+    assert (final.version, final.data[0]) == (5, 5)
+
+
+def test_a_revoked_ticket_is_given_back(server: Server, ready: Link) -> None:
+    server.grant(1)
+    assert isinstance(ready.work(), Compute)
+    server.grant(2)
+    server.say("control", e.Revoked(2))
+    assert server.hear(e.Released) == e.Released(4, 2)
+    server.say("control", e.Revoked(1))  # too late: it is being computed
+    ready.done(False, 0)
+    assert ready.work() == Push((1,), (0,))
+
+
+def test_a_refusal_is_told(server: Server, link: Link) -> None:
+    with ThreadPoolExecutor(1) as main:
+        opening = main.submit(link.open)
+        server.hear(p.Hello)
+        server.say("control", p.Refusal("no room"))
+        with pytest.raises(RunError, match="no room"):
+            opening.result(PATIENCE / 1000)
+
+
+@pytest.mark.parametrize("channel", ["control", "bulk"])
+def test_a_server_that_talks_nonsense_ends_the_link_with_words(
+    server: Server, ready: Link, channel: str
+) -> None:
+    server.say(channel, p.Ready(0, None, 1), b"")
+    with pytest.raises(p.ProtocolError, match="Ready is not for a server to s"):
+        ready.work()
+
+
+def test_control_passes_bulk_that_nobody_has_read(server: Server) -> None:
+    # On one connection the message would be behind the bytes; on two it is there although none was read.
+    ready = Link(server.address, "secret", "run", 0, [], SIZE, "cpu")
+    dialer = ready._dialer
+    dialer.bulk.send(p.encode(p.Fetch()))
+    server.hear(p.Fetch)
+    dialer.control.send(p.encode(p.Alive()))
+    server.hear(p.Alive)
+    for _ in range(30):
+        server.version(1)
+    server.say("control", p.Alive())
+    assert dialer.control.poll(PATIENCE, zmq.POLLIN)
+    assert p.decode(dialer.control.recv()) == p.Alive()
+    dialer.close()
