@@ -61,8 +61,10 @@ model = nn.Sequential(
     nn.Linear(96, 6),
 ).to(session.device)
 loader = DataLoader(train_set, batch_size=options.batch, shuffle=True)
-optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9, weight_decay=1e-3)
-scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.epochs * len(loader))
+optimizer = torch.optim.AdamW(model.parameters(), lr=0.002)
+scheduler = torch.optim.lr_scheduler.OneCycleLR(
+    optimizer, max_lr=0.002, total_steps=options.epochs * len(loader), pct_start=0.1, cycle_momentum=False
+)
 
 # 2: from here on the batch is shared out, and the server steps optimizer and scheduler.
 model, optimizer, loader = session.prepare(model, optimizer, loader, step_scheduler=scheduler)

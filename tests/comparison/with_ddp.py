@@ -1,4 +1,4 @@
-"""The workload, trained by PyTorch's DDP over gloo. Prints the seconds from the first step's start to the last's end."""
+"""The workload, trained by PyTorch's DDP over gloo. Prints the seconds that the steps took."""
 
 import os
 import sys

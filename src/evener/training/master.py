@@ -200,10 +200,8 @@ class Master:
     def _new_batch(self) -> _Batch:
         count = len(self.store.parameters)
         pool = self.store.statistics.new_pool()
-        if self._spare:
-            gradient = self._spare.pop().gradient
-        else:
-            gradient = torch.empty(self.store.size, dtype=self.store.dtype)
+        spare = self._spare.pop().gradient if self._spare else None
+        gradient = torch.empty(self.store.size, dtype=self.store.dtype) if spare is None else spare
         return _Batch(gradient, bytearray(count), pool)
 
     def _pack(self) -> Buffer:

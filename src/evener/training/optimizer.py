@@ -196,7 +196,8 @@ class GradientSum:
                     continue
                 if gradient.layout is not torch.strided:
                     raise ScriptError(
-                        f"parameter {index} has a sparse gradient, which is not supported: use sparse=False in its layer"
+                        f"parameter {index} has a sparse gradient, which is not supported: "
+                        "use sparse=False in its layer"
                     )
                 self.present[index] = 1
                 views.append(view)
