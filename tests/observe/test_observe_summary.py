@@ -102,7 +102,7 @@ def test_a_very_slow_worker_sat_out(tmp_path: Path) -> None:
 def test_a_worker_that_comes_late_is_measured_while_it_is_there(tmp_path: Path) -> None:
     run = summarise(_run(tmp_path / "run", Balanced(), (*HOSTS[:3], Host(pace=300, joins=1.5))))
     assert run.workers[3].busy_fraction is not None
-    assert run.workers[3].busy_fraction > 0.8
+    assert run.workers[3].busy_fraction > 0.6  # of the time since it joined; of the whole run it is half of that
 
 
 def test_a_worker_that_came_back_is_not_gone(tmp_path: Path) -> None:

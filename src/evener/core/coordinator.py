@@ -67,6 +67,7 @@ class Coordinator:
         self._refused_in_row = 0
         self._last_refusal = ""
         self._hungry: set[int] = set()
+        self._passed: set[int] = set()
         self._heard = 0.0
         self._leases_checked = 0.0
         self._lots_opened = 0
@@ -95,7 +96,7 @@ class Coordinator:
             times.append(self._first_join + self.state.settings.patience)
         if self.state.ledger.tickets:
             times.append(self._leases_checked + 1.0)
-        if self._hungry:
+        if self._passed:
             times.append(self._heard + ASK_AGAIN)
         return min((time for time in times if time is not None), default=None)
 
@@ -147,6 +148,7 @@ class Coordinator:
             case e.StopAsked(reason):
                 self._finish(reason, ok=True)
             case e.Tick():
+                self._hungry |= self._passed
                 self._relieve(now)
 
     def _joined(self, worker: int, version: int, pace: float | None, lookahead: int, now: float) -> None:
@@ -179,8 +181,8 @@ class Coordinator:
 
     def _answered(self, worker: int, ticket: int) -> None:
         """The worker is through with ``ticket``."""
-        if member := self.state.members.get(worker):
-            member.lost.pop(ticket, None)
+        if (member := self.state.members.get(worker)) and member.lost.pop(ticket, None):
+            self._hungry.add(worker)
 
     def _started(self, worker: int, ticket: int, version: int, now: float) -> None:
         found = self._known(worker, ticket)
@@ -209,7 +211,7 @@ class Coordinator:
         if member is None or push.push <= member.pushed:
             return
         member.pushed = push.push
-        self._hungry.add(push.worker)
+        self._hungry |= {push.worker, *self._passed}
         # What a link or a device can do is learnt from contributions that come too late, too: they would always be.
         known = (self._known(push.worker, ticket) for ticket in push.tickets)
         computed = [ticket.computed for ticket in known if ticket is not None and ticket.computed is not None]
@@ -330,12 +332,14 @@ class Coordinator:
     def _give_up_on(self, member: Member) -> None:
         """It answers but does not finish: free what it has, and wait until it shows progress."""
         member.absent = True
+        self._out.append(c.SitOut(member.worker, "it does not finish what it has begun"))
         for ticket in list(member.tickets.values()):
             self._give_back(ticket, f"worker {member.worker} does not finish it")
 
     def _back(self, member: Member) -> None:
         """It shows progress again: how late it was is forgiven."""
         member.absent = False
+        self._out.append(c.SitOut(member.worker, ""))
         for ticket in member.lost.values():
             ticket.due = None
         self._hungry.add(member.worker)
@@ -505,19 +509,26 @@ class Coordinator:
     def _feed(self, now: float) -> None:
         """Offer each worker that may have room a ticket: those that idle first, then by id."""
         hungry = [m for w in self._hungry if (m := self.state.members.get(w)) and not m.absent]
+        self._passed -= self._hungry
         self._hungry.clear()
         for member in sorted(hungry, key=lambda m: (len(m.tickets), m.worker)):
             while self._has_room(member):
                 wanted = self.policy.assign(self.state, member, now)
                 if wanted is None or (wanted.min_version > self.state.version and self._blocked(member)):
-                    # What is free now was left to somebody better placed, who may yet stall: ask again.
+                    # What is free now was left to somebody better placed, who may yet stall: ask again, when
+                    # something arrives or some time has passed. At every event it would cost the square of the members.
                     if any(lot.free for lot in self.state.ledger.lots.values()):
-                        self._hungry.add(member.worker)
+                        self._passed.add(member.worker)
                     break
                 self._grant(member, wanted.lot, wanted.size, wanted.min_version, now)
 
     def _has_room(self, member: Member) -> bool:
-        """One ticket under way and ``lookahead`` in the queue; one more may wait for a version to come."""
+        """One ticket under way and ``lookahead`` in the queue; one more may wait for a version to come.
+
+        None for who does not answer for a ticket that was asked back: it hangs.
+        """
+        if any(ticket.revoked is not None for ticket in member.lost.values()):
+            return False
         startable = [t for t in member.queued() if t.min_version <= self.state.version]
         return len(startable) < member.lookahead
 

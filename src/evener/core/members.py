@@ -75,19 +75,24 @@ class Member:
             version: the newest published version: tickets that need a newer one do not count.
         """
         at = now
-        late = 0.0
         ahead = 0
+        for ticket in self.tickets.values():
+            if ticket.state is TicketState.QUEUED and ticket.min_version <= version:
+                ahead += ticket.size
         for ticket in (*self.tickets.values(), *self.lost.values()):
             if ticket.state is TicketState.STARTED and ticket.started is not None:
-                end = ticket.started + ticket.size / self.pace.value
-                at = max(at, end)
-                late = max(late, now - end)
-            elif ticket.state is TicketState.QUEUED and ticket.min_version <= version:
-                if ticket.id in self.tickets:
-                    ahead += ticket.size
-                if ticket.due is not None:
-                    late = max(late, now - ticket.due)
-        return at + late + ahead / self.pace.value
+                at = max(at, ticket.started + ticket.size / self.pace.value)
+        return at + self.lateness(now, version) + ahead / self.pace.value
+
+    def lateness(self, now: float, version: int) -> float:
+        """By how many seconds it is behind what its own pace promised."""
+        late = 0.0
+        for ticket in (*self.tickets.values(), *self.lost.values()):
+            if ticket.state is TicketState.STARTED and ticket.started is not None:
+                late = max(late, now - ticket.started - ticket.size / self.pace.value)
+            elif ticket.state is TicketState.QUEUED and ticket.min_version <= version and ticket.due is not None:
+                late = max(late, now - ticket.due)
+        return late
 
     def schedule(self, now: float, version: int) -> None:
         """Set when each of its tickets is due: in turn, at its own pace; a push waits for the last of its group."""

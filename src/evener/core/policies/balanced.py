@@ -68,8 +68,11 @@ class Balanced(Policy):
             return None
         sizes = self._sizes(state)
         others = [m for m in state.active() if m is not member]
-        if member.sits_out and others:
-            return None
+        if member.sits_out:
+            # Of use again only when all others hang for longer than it needs.
+            needs = sizes[0] / member.pace.value
+            if any(other.lateness(now, state.version) < needs for other in others):
+                return None
         team = [(m, m.ready(now, state.version)) for m in (member, *others)]
         free = 0
         close = now
@@ -209,10 +212,11 @@ class Balanced(Policy):
         than it can save.
         """
         lot = state.ledger.lots.get(state.version)
-        active = state.active()
-        if lot is None or lot.free or not active:
+        # Those who sit out, too: they would do if all others hung.
+        present = [m for m in state.members.values() if not m.absent]
+        if lot is None or lot.free or not present:
             return []
-        uplink = max(m.uplink.value for m in active)
+        uplink = max(m.uplink.value for m in present)
         groups: dict[int, list[Ticket]] = {}
         overdue = []
         for ticket in lot.tickets.values():
@@ -221,7 +225,8 @@ class Balanced(Policy):
             elif self.bound or ticket.state is TicketState.QUEUED:
                 groups.setdefault(ticket.group, []).append(ticket)
         for group in groups.values():
-            rest = sum(m.pace.value for m in active if m.worker != group[0].worker)
+            others = [m for m in present if m.worker != group[0].worker]
+            rest = sum(m.pace.value for m in others if not m.sits_out) or sum(m.pace.value for m in others)
             if not rest:
                 continue  # nobody else could compute it
             due = [ticket.due for ticket in group if ticket.due is not None]
