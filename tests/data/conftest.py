@@ -67,9 +67,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderIndex:
 
 @pytest.fixture
 def sdist() -> bytes:
-    return sdist_with(
-        {"toy-1.0/toy/data.csv.gz": gzip.compress(CONTENT, mtime=0), "toy-1.0/setup.py": b"raise"}
-    )
+    return sdist_with({"toy-1.0/toy/data.csv.gz": gzip.compress(CONTENT, mtime=0), "toy-1.0/setup.py": b"raise"})
 
 
 @pytest.fixture

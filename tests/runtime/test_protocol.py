@@ -42,9 +42,7 @@ def message(kind: type) -> st.SearchStrategy[object]:
     """Any message of a kind, made from its annotations."""
     fields = kind.__annotations__
     special = SPECIAL.get(kind, {})
-    return st.builds(
-        kind, **{name: special[name] if name in special else PLAIN[str(fields[name])] for name in fields}
-    )
+    return st.builds(kind, **{name: special[name] if name in special else PLAIN[str(fields[name])] for name in fields})
 
 
 @settings(max_examples=150, deadline=None)
@@ -72,9 +70,7 @@ def test_garbage_is_a_protocol_error_or_nothing(data: bytes) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.one_of([message(kind) for kind in p.MESSAGES.values()]), st.data())
-def test_a_damaged_message_is_a_protocol_error_or_another_message(
-    sent: p.Message, data: st.DataObject
-) -> None:
+def test_a_damaged_message_is_a_protocol_error_or_another_message(sent: p.Message, data: st.DataObject) -> None:
     raw = bytearray(p.encode(sent))
     for _ in range(data.draw(st.integers(1, 3))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))

@@ -244,9 +244,7 @@ class Run:
 
 def says(kind: type[Any], worker: int) -> Callable[[Line], bool]:
     """Whether a line has an event of this kind about this worker."""
-    return lambda line: (
-        isinstance(line, EventLine) and isinstance(line.event, kind) and line.event.worker == worker
-    )
+    return lambda line: isinstance(line, EventLine) and isinstance(line.event, kind) and line.event.worker == worker
 
 
 def commands(kind: type[Any]) -> Callable[[Line], bool]:

@@ -46,9 +46,7 @@ def distance(ours: dict[str, Tensor], model: nn.Module) -> float:
         ("balanced", "adamw", "keep", 0.5, 3),
     ],
 )
-def test_fifty_steps(
-    launch: Launch, policy: str, optimizer: str, remainder: str, clip: float, workers: int
-) -> None:
+def test_fifty_steps(launch: Launch, policy: str, optimizer: str, remainder: str, clip: float, workers: int) -> None:
     options = {"bound": 0} if policy == "balanced" else {}
     run = launch(SCRIPT, optimizer, remainder, str(clip), workers=workers, policy=policy, **options)
     expected = problem.plain(optimizer, remainder == "drop", clip or None)

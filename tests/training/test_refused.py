@@ -114,15 +114,11 @@ def test_calls_out_of_order(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="clip_norm must be positive, not 0"):
         session.prepare(model, sgd(model), loader(), clip_norm=0)
     _, optimizer, _ = session.prepare(model, sgd(model), loader())
-    with pytest.raises(
-        evener.ScriptError, match=r"prepare\(\) was called already: a session trains one model"
-    ):
+    with pytest.raises(evener.ScriptError, match=r"prepare\(\) was called already: a session trains one model"):
         session.prepare(model, sgd(model), loader())
     with pytest.raises(ValueError, match=r"epochs\(0\): at least one epoch is needed"):
         session.epochs(0)
-    with pytest.raises(
-        evener.ScriptError, match=r"step\(closure\) is not supported.*before optimizer.step\(\)"
-    ):
+    with pytest.raises(evener.ScriptError, match=r"step\(closure\) is not supported.*before optimizer.step\(\)"):
         optimizer.step(lambda: 0.0)
     with pytest.raises(evener.ScriptError, match="make all parameter groups before"):
         optimizer.add_param_group({"params": []})
@@ -130,9 +126,7 @@ def test_calls_out_of_order(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_damaged_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVENER_PLACE", '{"role": "king"}')
-    with pytest.raises(
-        ValueError, match=r"EVENER_PLACE does not describe a place .*unset it to run the script alone"
-    ):
+    with pytest.raises(ValueError, match=r"EVENER_PLACE does not describe a place .*unset it to run the script alone"):
         evener.join()
 
 
@@ -170,9 +164,7 @@ def test_what_the_server_refuses(launch: Launch) -> None:
         "ValueError: the batch of 2 samples is smaller than the 3 workers: the loader's batch_size is the "
         "global batch; make it at least as large, or use fewer workers"
     )
-    assert texts["sync"].startswith(
-        "ValueError: '1' is SyncBatchNorm, which needs a process group of equals. Use"
-    )
+    assert texts["sync"].startswith("ValueError: '1' is SyncBatchNorm, which needs a process group of equals. Use")
     assert "InstanceNorm with track_running_stats=True is not supported; set it to False" in texts["instance"]
     assert "must share one floating dtype and one device, but are: torch.float32 on cpu" in texts["dtypes"]
     assert re.match(
@@ -267,9 +259,7 @@ keep(weights=model[0].detach().clone())
 
 
 @pytest.mark.parametrize(("policy", "options"), [("balanced", {"bound": 1}), ("asynchronous", {})])
-def test_a_contribution_of_nan_is_refused_and_counted(
-    launch: Launch, policy: str, options: dict[str, float]
-) -> None:
+def test_a_contribution_of_nan_is_refused_and_counted(launch: Launch, policy: str, options: dict[str, float]) -> None:
     run = launch(NAN, "some", policy=policy, **options)
     run.succeed()
     weights = run.kept("server")["weights"]

@@ -134,9 +134,7 @@ keep(after=state(model))
     ("how", "code", "reason"),
     [("break", 0, "the script on the server left the loop"), ("raise", 1, "the script on the server ")],
 )
-def test_leaving_the_loop_on_the_server_ends_the_run(
-    launch: Launch, how: str, code: int, reason: str
-) -> None:
+def test_leaving_the_loop_on_the_server_ends_the_run(launch: Launch, how: str, code: int, reason: str) -> None:
     run = launch(STOPPED, how)
     assert run.wait() == {"server": code, "worker0": 0, "worker1": 0}
     assert run.end()[1].startswith(reason)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ._screen import Lines
 
 SPEEDS = (8.0, 4.0, 2.0, 1.0)
-STALE_FRACTION = 0.2
+STALE_FRACTION = 0.15
 """The demo's own staleness budget: its steps are so short that transfers weigh more than usual."""
 
 TARGET = 0.9

@@ -201,7 +201,7 @@ class Coordinator:
             return
         found.state = TicketState.COMPUTED
         if seconds > 0:
-            member.pace.add(found.size / seconds)
+            member.learn(found.size, seconds)
         found.computed = now
         member.schedule(now, self.state.version)
         self._hungry.add(worker)

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import statistics
+from collections import deque
 from dataclasses import dataclass, field
 
 from .ledger import Ticket, TicketState
+
+
+REMEMBERED = 15
+"""Durations kept for each size of micro-batch."""
+
+ENOUGH = 5
+"""Durations of a size from which its rate is taken to be known."""
+
+SLOWER = 0.97
+"""A larger micro-batch is avoided when its rate is less than this part of the best one's."""
 
 
 @dataclass(slots=True)
@@ -38,6 +51,7 @@ class Member:
         lost: tickets that are no longer its own and about which it has not reported its last.
         groups: the group its tickets of a lot are summed in, by lot.
         awaits: the version that will contain its last push, and when that push began.
+        recent, rates: samples/s of the last micro-batches by their size, and the medians.
         absent: given up on, until it shows progress.
         pushed: number of its last push; they arrive in order, so what is not above it was heard before.
     """
@@ -50,12 +64,31 @@ class Member:
     uplink: Mean = field(default_factory=lambda: Mean(0.005))
     turn: Mean = field(default_factory=lambda: Mean(0.02))
     tickets: dict[int, Ticket] = field(default_factory=dict)
+    recent: dict[int, deque[float]] = field(default_factory=dict)
+    rates: dict[int, float] = field(default_factory=dict)
     lost: dict[int, Ticket] = field(default_factory=dict)
     groups: dict[int, int] = field(default_factory=dict)
     awaits: tuple[int, float] | None = None
     sits_out: bool = False
     absent: bool = False
     pushed: int = -1
+
+    def learn(self, size: int, seconds: float) -> None:
+        """A micro-batch of ``size`` samples took ``seconds``."""
+        self.pace.add(size / seconds)
+        recent = self.recent.setdefault(size, deque(maxlen=REMEMBERED))
+        recent.append(size / seconds)
+        if len(recent) >= ENOUGH:
+            self.rates[size] = statistics.median(recent)
+
+    def efficient(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        """Those of ``sizes`` (ascending) that are not known to be slower, per sample, than a smaller one.
+
+        Larger is usually faster, until caches or memory are too small.
+        """
+        known = {size: self.rates[size] for size in sizes if size in self.rates}
+        best = max(known, key=lambda size: known[size], default=sizes[-1])
+        return tuple(s for s in sizes if s <= best or known.get(s, math.inf) >= SLOWER * known[best])
 
     def queued(self) -> list[Ticket]:
         """Tickets it has not started, oldest first."""

@@ -109,9 +109,7 @@ def client(settings: IndexSettings) -> PyPIClient:
     try:
         http = PyPIClient(
             trusted_hosts=settings.trusted_hosts,
-            verify=ssl.create_default_context(cafile=settings.certificates)
-            if settings.certificates
-            else True,
+            verify=ssl.create_default_context(cafile=settings.certificates) if settings.certificates else True,
             timeout=settings.timeout,
             follow_redirects=True,
             proxy=settings.proxy,

@@ -26,9 +26,7 @@ def rebuild(used: PolicyUsed) -> Policy:
         RecordError: the name or an option is unknown to this version.
     """
     if used.name not in POLICIES:
-        raise RecordError(
-            f"the record's policy is {used.name!r}; this version knows {', '.join(sorted(POLICIES))}"
-        )
+        raise RecordError(f"the record's policy is {used.name!r}; this version knows {', '.join(sorted(POLICIES))}")
     try:
         return POLICIES[used.name](**used.options)
     except (TypeError, ValueError) as error:

@@ -20,6 +20,9 @@ CAUTION = 0.9
 WORTHWHILE = 0.5
 """A share under this part of the smallest ticket is never worth a ticket."""
 
+SHORTEST = 0.03
+"""Seconds under which a ticket is not worth its overhead, unless it would be more than a sixteenth of the batch."""
+
 BANK = 4.0
 """Steps' worth of unspent staleness budget that may be saved up for a hold-up."""
 
@@ -66,7 +69,7 @@ class Balanced(Policy):
         lots = state.lots()
         if not any(lot.free for lot in lots):
             return None
-        sizes = self._sizes(state)
+        sizes = self._sizes_for(state, member)
         others = [m for m in state.active() if m is not member]
         if member.sits_out:
             # Of use again only when all others hang for longer than it needs.
@@ -132,17 +135,22 @@ class Balanced(Policy):
     def _sizes(self, state: RunState) -> tuple[int, ...]:
         return plan.ladder(state.settings.batch, max(1, len(state.members)))
 
+    def _sizes_for(self, state: RunState, member: Member) -> tuple[int, ...]:
+        """The ladder without what does not suit this worker: too large to be efficient, too short to be worth a ticket."""
+        sizes = member.efficient(self._sizes(state))
+        shortest = plan.floor_to(sizes, min(member.pace.value * SHORTEST, state.settings.batch / 16))
+        return tuple(size for size in sizes if size >= shortest)
+
     # The staleness budget -----------------------------------------------------------------------------------
 
     def opened(self, state: RunState, lot: Lot) -> None:
         """Choose who may run ahead into this step."""
         if not self.bound:
             return
-        sizes = self._sizes(state)
         runners = []
         for member in state.active():
             hidden = member.pace.value * member.turn.value
-            runners.append(plan.Runner(member.worker, hidden, plan.ceil_to(sizes, hidden)))
+            runners.append(plan.Runner(member.worker, hidden, plan.ceil_to(self._sizes_for(state, member), hidden)))
         budget = self.stale_fraction * lot.quota + max(0.0, self._bank) / BANK
         self._runners = plan.choose_runners(runners, budget)
 
