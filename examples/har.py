@@ -36,8 +36,8 @@ def accuracy(model, x, y):
 
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--epochs", type=int, default=8)
-parser.add_argument("--batch", type=int, default=512)
+parser.add_argument("--epochs", type=int, default=10)
+parser.add_argument("--batch", type=int, default=1024)
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--fraction", type=float, default=1.0, help="share of the training windows to use")
 options = parser.parse_args()
@@ -61,9 +61,9 @@ model = nn.Sequential(
     nn.Linear(96, 6),
 ).to(session.device)
 loader = DataLoader(train_set, batch_size=options.batch, shuffle=True)
-optimizer = torch.optim.AdamW(model.parameters(), lr=0.002)
+optimizer = torch.optim.AdamW(model.parameters(), lr=0.003)
 scheduler = torch.optim.lr_scheduler.OneCycleLR(
-    optimizer, max_lr=0.002, total_steps=options.epochs * len(loader), pct_start=0.1, cycle_momentum=False
+    optimizer, max_lr=0.003, total_steps=options.epochs * len(loader), pct_start=0.1, cycle_momentum=False
 )
 
 # 2: from here on the batch is shared out, and the server steps optimizer and scheduler.

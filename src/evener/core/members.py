@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from .ledger import Ticket, TicketState
 
-
 REMEMBERED = 15
 """Durations kept for each size of micro-batch."""
 
