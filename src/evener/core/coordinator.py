@@ -6,17 +6,14 @@ strategies. See ``docs/architecture.md`` for the life of a ticket.
 
 from __future__ import annotations
 
-from collections import deque
-
 from . import commands as c
 from . import events as e
-from .ledger import Epoch, Fate, Lot, Ticket, TicketState
+from .course import Course
+from .ledger import Fate, Lot, Ticket, TicketState
 from .members import Mean, Member
 from .policies.base import Policy
 from .state import RunState, Settings
-
-SNAPSHOTS = 2
-"""Epochs whose snapshot the script on the server may owe before the next epoch is held."""
+from .stepping import StepQueue
 
 REFUSED_BATCHES = 8
 """Batches' worth of refused contributions in a row, none applied, after which a run is given up."""
@@ -54,23 +51,15 @@ class Coordinator:
         self._out: list[c.Command] = []
         self._first_join: float | None = None
         self._begun = False
-        self._drawing = False
-        self._holding = False
-        self._next_epoch = 0
-        self._ended = 0
-        self._snapshots: set[int] = set()
-        self._pushes: dict[int, list[c.Accumulate]] = {}
-        self._steps: deque[tuple[list[c.Accumulate], c.Step, Lot]] = deque()
+        self._course = Course(self.state, policy)
+        self._steps = StepQueue()
         self._stepping: Lot | None = None
-        self._in_flight = False
-        self._issued = 0
         self._refused_in_row = 0
         self._last_refusal = ""
         self._hungry: set[int] = set()
         self._passed: set[int] = set()
         self._heard = 0.0
         self._leases_checked = 0.0
-        self._lots_opened = 0
 
     # The face -----------------------------------------------------------------------------------------------
 
@@ -113,8 +102,7 @@ class Coordinator:
             case e.Left(worker, reason):
                 self._left(worker, reason)
             case e.EpochDrawn(epoch, positions):
-                self._drawing = False
-                self.state.ledger.open_epoch(epoch, positions)
+                self._course.drawn(epoch, positions)
             case e.Started(worker, ticket, version):
                 self._started(worker, ticket, version, now)
             case e.Computed(worker, ticket, seconds):
@@ -143,8 +131,7 @@ class Coordinator:
             case e.StepDone(version, _):
                 self._step_done(version, now)
             case e.SnapshotTaken(epoch):
-                self._snapshots.discard(epoch)
-                self._holding = False
+                self._course.taken(epoch)
             case e.StopAsked(reason):
                 self._finish(reason, ok=True)
             case e.Tick():
@@ -229,7 +216,7 @@ class Coordinator:
             self._discard(push, tickets, "some of its tickets are no longer this worker's")
             return
         lot = tickets[0].lot
-        target = lot.index if self.policy.collects else self._issued
+        target = lot.index if self.policy.collects else self._steps.issued
         staleness = target - min(push.versions)
         if computed is not None and member.awaits is None:
             member.awaits = (target + 1, computed)
@@ -251,12 +238,12 @@ class Coordinator:
         if not self.policy.collects:
             rate_scale = samples / self.state.settings.batch
             add = c.Accumulate(push.worker, push.push, target, samples, 1.0, staleness)
-            self._queue_step([add], samples, 1.0, rate_scale, self._batches_due(lot, samples), lot)
+            self._steps.push_due(lot, add, rate_scale, lot.batches_ended(samples, self.state.settings.batch))
             return
         lot.weight += push.weight
         add = c.Accumulate(push.worker, push.push, target, samples, push.weight / self.state.settings.batch, staleness)
         if self.policy.in_rank_order:
-            self._pushes.setdefault(lot.index, []).append(add)
+            self._steps.hold(lot, add)
         else:
             self._out.append(add)
 
@@ -353,53 +340,18 @@ class Coordinator:
             if not self.state.members or (len(self.state.members) < settings.workers and not waited):
                 return
             self._begun = True
-        self._open_lots()
+        for lot in self._course.open_lots(self._out):
+            self._choose_sitters()
+            self.policy.opened(self.state, lot)
+            self._hungry.update(self.state.members)
         self._close_lots()
         self._end_epochs()
-        self._send_step()
+        self._out.extend(self._steps.say())
         if not self.finished:
             self._feed(now)
 
-    def _open_lots(self) -> None:
-        ledger = self.state.ledger
-        while not self._drawing:
-            epoch = ledger.epochs.get(self._next_epoch)
-            oldest = min(ledger.lots, default=self._lots_opened)
-            if self.policy.collects:
-                oldest = self.state.version
-            if self._lots_opened > oldest + self.policy.lots_ahead:
-                return
-            if epoch is None:
-                if self._next_epoch < self.state.settings.epochs and not self._held():
-                    self._drawing = True
-                    self._out.append(c.DrawEpoch(self._next_epoch))
-                return
-            if epoch.unlotted == 0:
-                self._next_epoch += 1
-                continue
-            if self.state.settings.drop_last and epoch.unlotted < self.state.settings.batch:
-                self._out.append(c.Dropped(epoch.index, ledger.drop_rest(epoch)))
-                continue
-            quota = self.policy.quota(self.state, epoch.unlotted)
-            if not self.policy.collects and self.state.settings.drop_last:
-                quota -= quota % self.state.settings.batch
-            lot = ledger.open_lot(epoch, quota)
-            self._lots_opened = lot.index + 1
-            self._choose_sitters(lot)
-            self.policy.opened(self.state, lot)
-            self._hungry.update(self.state.members)
-
-    def _held(self) -> bool:
-        """Whether the next epoch must wait: its end would be one snapshot too many."""
-        under_way = self._next_epoch - self._ended
-        held = len(self._snapshots) + under_way >= SNAPSHOTS
-        idle = not any(lot.free for lot in self.state.ledger.lots.values())
-        if held and self._snapshots and idle and not self._holding:
-            self._holding = True
-            self._out.append(c.Hold(self._next_epoch, len(self._snapshots)))
-        return held
-
-    def _choose_sitters(self, lot: Lot) -> None:
+    def _choose_sitters(self) -> None:
+        """With each new lot: who is of use."""
         for member in self.state.members.values():
             why = self.policy.sits_out(self.state, member)
             if bool(why) != member.sits_out:
@@ -408,52 +360,25 @@ class Coordinator:
 
     def _close_lots(self) -> None:
         if not self.policy.collects:
-            for lot in self.state.lots():
-                if lot.complete:
-                    self.state.ledger.close_lot(lot)
-                    self.policy.closed(self.state, lot)
+            for whole in self.state.lots():
+                if whole.complete:
+                    self.state.ledger.close_lot(whole)
+                    self.policy.closed(self.state, whole)
             return
-        due = self.state.ledger.lots.get(self.state.version)
-        if due is None or self._stepping is due or not due.complete:
-            return
-        self._stepping = lot = due
-        adds = sorted(self._pushes.pop(lot.index, []), key=lambda add: (add.worker, add.push))
-        # 1 where what was applied is the whole batch: no rounding is added to what synchronous SGD computes.
-        batch = self.state.settings.batch
-        rescale = 1.0 if lot.weight in (0.0, batch) else batch / lot.weight
-        self._queue_step(adds, lot.applied, rescale, 1.0, 1, lot)
-
-    def _batches_due(self, lot: Lot, samples: int) -> int:
-        """How often ``step_scheduler`` is due after ``samples`` more of an epoch's lot are settled."""
-        batch = self.state.settings.batch
-        after = lot.settled
-        due = after // batch - (after - samples) // batch
-        return due + (1 if after == lot.quota and after % batch else 0)
+        lot = self.state.ledger.lots.get(self.state.version)
+        if lot is not None and self._stepping is not lot and lot.complete:
+            self._stepping = lot
+            self._steps.lot_due(lot, self.state.settings.batch)
 
     def _count_batches(self, lot: Lot, samples: int) -> None:
         """``step_scheduler`` is due for samples that end without being applied, too."""
-        if not self.policy.collects and (due := self._batches_due(lot, samples)):
-            self._queue_step([], 0, 1.0, 1.0, due, lot)
-
-    def _queue_step(
-        self, adds: list[c.Accumulate], samples: int, rescale: float, rate: float, batches: int, lot: Lot
-    ) -> None:
-        step = c.Step(self._issued, self._issued + 1, samples, rescale, rate, batches)
-        self._issued += 1
-        self._steps.append((adds, step, lot))
-
-    def _send_step(self) -> None:
-        if self._steps and not self._in_flight:
-            adds, step, _ = self._steps[0]
-            self._out.extend(adds)
-            self._out.append(step)
-            self._in_flight = True
+        if not self.policy.collects and (due := lot.batches_ended(samples, self.state.settings.batch)):
+            self._steps.nothing_due(lot, due)
 
     def _step_done(self, version: int, now: float) -> None:
-        if not self._in_flight or self._steps[0][1].version != version:
+        lot = self._steps.done(version)
+        if lot is None:
             return
-        _, _, lot = self._steps.popleft()
-        self._in_flight = False
         self.state.version = version
         self._out.append(c.Publish(version))
         if self.policy.collects:
@@ -466,38 +391,18 @@ class Coordinator:
             self._hungry.update(self.state.members)
 
     def _end_epochs(self) -> None:
-        while not self.finished and (epoch := self.state.ledger.epochs.get(self._ended)) and epoch.complete:
-            # Steps of the next epoch may be queued already: they wait for the snapshot, it does not wait for them.
-            to_step = (lot for _, _, lot in self._steps)
-            if any(lot.epoch == epoch.index for lot in (*self.state.ledger.lots.values(), *to_step)):
-                return
-            self._end_epoch(epoch)
-
-    def _end_epoch(self, epoch: Epoch) -> None:
-        if self._next_epoch == epoch.index and epoch.unlotted == 0:
-            self._next_epoch += 1
-        ends = epoch.ends
-        self._ended += 1
-        self._snapshots.add(epoch.index)
-        self._out.append(
-            c.EndEpoch(
-                epoch.index,
-                self.state.version,
-                ends[Fate.APPLIED],
-                ends[Fate.DECLINED],
-                ends[Fate.REFUSED],
-                ends[Fate.DROPPED],
-            )
-        )
-        del self.state.ledger.epochs[epoch.index]
-        if not ends[Fate.APPLIED] and epoch.positions > ends[Fate.DROPPED]:
-            if ends[Fate.REFUSED]:
-                self._give_up()
-            else:
-                why = "no contribution in a whole epoch: the script never called optimizer.step()"
-                self._finish(why, ok=False)
-        elif self._ended == self.state.settings.epochs:
-            self._finish("complete", ok=True)
+        # Steps of the next epoch may be due already: they wait for the snapshot, it does not wait for them.
+        while not self.finished and (epoch := self._course.settled()) and not self._steps.needs(epoch.index):
+            ended = self._course.end(epoch)
+            self._out.append(ended)
+            if not ended.applied and epoch.positions > ended.dropped:
+                if ended.refused:
+                    self._give_up()
+                else:
+                    why = "no contribution in a whole epoch: the script never called optimizer.step()"
+                    self._finish(why, ok=False)
+            elif self._course.over:
+                self._finish("complete", ok=True)
 
     def _finish(self, reason: str, ok: bool) -> None:
         if not self.finished:

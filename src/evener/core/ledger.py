@@ -82,6 +82,11 @@ class Lot:
         """Nothing is in the pool and no ticket is out."""
         return self.settled == self.quota
 
+    def batches_ended(self, samples: int, batch: int) -> int:
+        """How many batches the last ``samples`` that were settled have ended; an epoch's remainder is one."""
+        due = self.settled // batch - (self.settled - samples) // batch
+        return due + (1 if self.complete and self.quota % batch else 0)
+
 
 @dataclass(slots=True)
 class Epoch:

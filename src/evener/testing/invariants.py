@@ -6,7 +6,8 @@ import math
 
 from ..core import commands as c
 from ..core import events as e
-from ..core.coordinator import SNAPSHOTS, Coordinator
+from ..core.coordinator import Coordinator
+from ..core.course import SNAPSHOTS
 from ..core.ledger import Fate
 from ..core.ranges import size
 from ..core.state import Settings

@@ -136,7 +136,7 @@ class Balanced(Policy):
         return plan.ladder(state.settings.batch, max(1, len(state.members)))
 
     def _sizes_for(self, state: RunState, member: Member) -> tuple[int, ...]:
-        """The ladder without what does not suit this worker: too large to be efficient, too short to be worth a ticket."""
+        """The ladder without what does not suit this worker: too large to be efficient, or too short for a ticket."""
         sizes = member.efficient(self._sizes(state))
         shortest = plan.floor_to(sizes, min(member.pace.value * SHORTEST, state.settings.batch / 16))
         return tuple(size for size in sizes if size >= shortest)
