@@ -1,12 +1,7 @@
-"""What users touch: ``join``, and the session it returns.
-
-The same script runs in every process. What a process does is decided by its place in the run (one environment
-variable, set by the launcher); without one the script is plain training in one process.
-"""
+"""The session: what users touch. Each role in a run has its own, in a file of its own."""
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +11,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from ..runtime.place import Place
 from .checks import check_loader, check_model, check_optimizer
 from .optimizer import ScriptError
 
@@ -140,56 +134,6 @@ class Session(ABC):
         """
 
 
-def join() -> Session:
-    """Take this process's place in a run.
-
-    Returns:
-        A session: alone when no launcher started the process, else the server's, a worker's, or one that only
-        measures speed.
-
-    Raises:
-        ValueError: the launcher's environment variable is damaged.
-    """
-    place = Place.here()
-    if place is None:
-        from .alone import AloneSession
-
-        return AloneSession(choose_device(""))
-    if place.threads:
-        torch.set_num_threads(place.threads)
-    # The script itself must not become a server again in processes that it starts.
-    _quiet_errors()
-    if place.role == "server":
-        from .serving import ServerSession
-
-        return ServerSession(place, choose_device("cpu" if not place.device else place.device))
-    if place.role == "limit":
-        from .measuring import LimitSession
-
-        return LimitSession(place, choose_device(place.device))
-    from .working import WorkerSession
-
-    return WorkerSession(place, choose_device(place.device))
-
-
-def choose_device(wanted: str) -> torch.device:
-    """``wanted``, or the best there is.
-
-    Raises:
-        ValueError: torch knows no such device.
-    """
-    if wanted:
-        try:
-            return torch.device(wanted)
-        except RuntimeError as error:
-            raise ValueError(f"no device is called {wanted!r}: use cpu, cuda, cuda:0 … or mps") from error
-    if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
-
-
 def number(value: Scalar) -> float:
     """A metric's value.
 
@@ -197,20 +141,3 @@ def number(value: Scalar) -> float:
         TypeError, ValueError: not a number or a tensor of one element.
     """
     return float(value.detach().item()) if isinstance(value, Tensor) else float(value)
-
-
-def _quiet_errors() -> None:
-    """Errors that are about the run rather than about the code are shown without a traceback."""
-    import sys
-
-    from ..runtime.worker import RunError
-
-    usual = sys.excepthook
-
-    def show(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-        if issubclass(kind, RunError):
-            print(f"evener: {error}", file=sys.stderr, flush=True)
-        else:
-            usual(kind, error, trace)
-
-    sys.excepthook = show

@@ -1,0 +1,75 @@
+"""Taking a place in a run.
+
+The same script runs in every process. What a process does is decided by its place in the run (one environment
+variable, set by the launcher); without one the script is plain training in one process.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import torch
+
+from ..runtime.place import Place
+from ..runtime.worker import RunError
+from .alone import AloneSession
+from .measuring import LimitSession
+from .serving import ServerSession
+from .session import Session
+from .working import WorkerSession
+
+
+def join() -> Session:
+    """Take this process's place in a run.
+
+    Returns:
+        A session: alone when no launcher started the process, else the server's, a worker's, or one that only
+        measures speed.
+
+    Raises:
+        ValueError: the launcher's environment variable is damaged.
+    """
+    place = Place.here()
+    if place is None:
+        return AloneSession(choose_device(""))
+    if place.threads:
+        torch.set_num_threads(place.threads)
+    _quiet_errors()
+    if place.role == "server":
+        return ServerSession(place, choose_device("cpu" if not place.device else place.device))
+    if place.role == "limit":
+        return LimitSession(place, choose_device(place.device))
+    return WorkerSession(place, choose_device(place.device))
+
+
+def choose_device(wanted: str) -> torch.device:
+    """``wanted``, or the best there is.
+
+    Raises:
+        ValueError: torch knows no such device.
+    """
+    if wanted:
+        try:
+            return torch.device(wanted)
+        except RuntimeError as error:
+            raise ValueError(f"no device is called {wanted!r}: use cpu, cuda, cuda:0 … or mps") from error
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def _quiet_errors() -> None:
+    """Errors that are about the run rather than about the code are shown without a traceback."""
+    usual = sys.excepthook
+
+    def show(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        if issubclass(kind, RunError):
+            print(f"evener: {error}", file=sys.stderr, flush=True)
+        else:
+            usual(kind, error, trace)
+
+    sys.excepthook = show
