@@ -15,7 +15,7 @@ from evener.runtime.place import PolicyChoice
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
-from workload import BATCH, STEPS
+from workload import BATCH, STEPS  # noqa: E402
 
 PAIRS = 7
 

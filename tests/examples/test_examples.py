@@ -21,13 +21,13 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
     ],
 )
 def test_an_example_trains_on_unequal_workers(script, arguments, tmp_path):
-    options = RunOptions(script=EXAMPLES / script, arguments=arguments, workers=2, speeds=(3, 1), record=tmp_path / "run")
-    result = run(options)
-    assert result.code == 0
-    accounting = check(tmp_path / "run")
+    folder = tmp_path / "run"
+    options = RunOptions(script=EXAMPLES / script, arguments=arguments, workers=2, speeds=(3, 1), record=folder)
+    assert run(options).code == 0
+    accounting = check(folder)
     assert accounting.counted_once
     assert accounting.complete
-    assert replay(tmp_path / "run") is None
+    assert replay(folder) is None
 
 
 def test_an_example_is_short_and_runs_alone():

@@ -123,10 +123,9 @@ class Rejoin(msgspec.Struct, frozen=True):
 
 
 class Leave(msgspec.Struct, frozen=True):
-    """Worker: going, and why. ``error`` if its script failed."""
+    """Worker: going, and why."""
 
     reason: str
-    error: bool = False
     cpu_s: float = 0.0
 
 

@@ -54,7 +54,7 @@ class Server:
         writer: the run record.
         run: the run's id, which workers must name.
         on_metrics: called with what workers logged, as ``(name → (Σ weight · value, Σ weight))`` of an accepted push.
-        on_end: called in the loop thread when the run is over.
+        on_epoch: called at an epoch's end, with its command and the time. Both are called in the loop thread.
     """
 
     def __init__(
@@ -154,9 +154,11 @@ class Server:
             return False
         name, _, channel = bytes(frames[0].buffer).partition(b"/")
         try:
+            if len(frames) < 2:
+                raise p.ProtocolError("a message without a body")
             message = p.decode(frames[1].buffer)
             self._hear(name, channel, message, frames[2].buffer if len(frames) > 2 else memoryview(b""))
-        except (p.ProtocolError, IndexError) as error:
+        except p.ProtocolError as error:
             self._refuse(name, f"protocol error: {error}")
         return True
 
@@ -188,7 +190,7 @@ class Server:
             case p.Ready(version, pace, lookahead):
                 peer.joined = True
                 self._tell(e.Joined(peer.worker, version, pace, max(1, min(lookahead, 8))))
-            case p.Leave(reason, _, cpu_s):
+            case p.Leave(reason, cpu_s):
                 self.workers_cpu[peer.worker] = cpu_s
                 self._gone(peer, reason)
             case p.Alive(cpu_s):
@@ -291,8 +293,8 @@ class Server:
                 peer.heard = self._called
             if self.now() - peer.heard > SILENCE:
                 self._gone(peer, f"silent for {SILENCE:.0f} s")
-            else:
-                self._send(peer, "control", p.Alive())
+            elif not self._send(peer, "control", p.Alive()):
+                self._gone(peer, "its connection ended")
 
     # What the coordinator says ------------------------------------------------------------------------------
 

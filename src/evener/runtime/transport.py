@@ -45,7 +45,7 @@ class Listener:
         self.socket.zap_domain = DOMAIN.encode()
         self.socket.linger = 1000
         self.socket.maxmsgsize = MAX_MESSAGE
-        # Bounded by the protocol (one version under way to a worker, two pushes from one), so never by dropping.
+        # Bounded by the protocol (one version under way to a worker, two pushes from one), and never by dropping.
         self.socket.sndhwm = 0
         self.socket.router_mandatory = True
         self.socket.router_handover = True

@@ -139,19 +139,14 @@ class Link:
             self._ready = p.Ready(version, pace, lookahead)
         self._say(False, self._ready)
 
-    def work(self, poll: bool = False) -> Work | None:
+    def work(self) -> Work | None:
         """The next thing to do; ``None`` when the run is over. Blocks until there is one.
-
-        With ``poll``, ``None`` also means that there is nothing at the moment.
 
         Raises:
             RunError: the server is gone, or refused this worker.
         """
         with self._changed:
-            if not poll:
-                self._wait(lambda: bool(self._work) or self.finished is not None)
-            if self._error is not None:
-                raise self._error
+            self._wait(lambda: bool(self._work) or self.finished is not None)
             return self._work.popleft() if self._work else None
 
     def queued(self) -> list[tuple[int, int, bytes]]:
@@ -171,7 +166,10 @@ class Link:
     def push(
         self, work: Push, payload: Buffer, weight: float, present: bytes, metrics: dict[str, tuple[float, float]]
     ) -> None:
-        """Send a contribution. ``payload`` is copied before this returns only by chunks: wait for :meth:`sent`."""
+        """Send a contribution.
+
+        ``payload`` is copied by the I/O thread, chunk by chunk: not to be touched before :meth:`sent`.
+        """
         with self._lock:
             number = self._pushes
             self._pushes += 1
@@ -201,10 +199,15 @@ class Link:
         with self._changed:
             assert self.finished is not None
             goal = self.finished.version
+            pending = [work for work in self._work if isinstance(work, Install)]
+            self._work.clear()
+            if pending and pending[-1].version >= goal:
+                return pending[-1]
             have = self._core.installed if self._core else -1
             if self.welcome is None or have >= goal:
                 return None
-            if self._incoming is None and (self._at_hand is None or self._at_hand[0] < goal):
+            coming = self._incoming is not None and self._incoming[0] >= goal
+            if not coming and (self._at_hand is None or self._at_hand[0] < goal):
                 self._outbox.append((True, [p.encode(p.Pull(goal - 1))]))
                 self._dialer.wake.ring()
             self._wait(lambda: self._at_hand is not None and self._at_hand[0] >= goal)
@@ -218,13 +221,13 @@ class Link:
         with self._lock:
             self._free.append(install.data)
 
-    def close(self, reason: str, error: bool = False) -> None:
+    def close(self, reason: str) -> None:
         """Say goodbye and end the I/O thread."""
         if self._closing:
             return
         times = os.times()
         if self._error is None:
-            self._say(False, p.Leave(reason, error, times.user + times.system))
+            self._say(False, p.Leave(reason, times.user + times.system))
         self._closing = True
         self._dialer.wake.ring()
         if self._thread.is_alive():
@@ -312,8 +315,9 @@ class Link:
             # This process was stopped for a while: what came meanwhile may not have been read yet.
             self._heard = now
         self._awake = now
-        patience = PATIENCE if self.welcome is None else SILENCE
-        if now - self._heard > patience and self.finished is None:
+        # After the end the server says that it is there every second, until it leaves.
+        patience = PATIENCE if self.welcome is None else SILENCE if self.finished is None else 5 * BEAT
+        if now - self._heard > patience:
             where = "answers" if self.welcome is None else "speaks any more"
             raise RunError(f"nobody at {self.address} {where}: is the server's process alive?")
         if now - self._beaten > BEAT:
@@ -354,6 +358,10 @@ class Link:
                         self._outbox.append((False, [p.encode(self._hello)]))
                 case p.Finished():
                     self.finished = message
+                    # What was handed out no longer counts; parameters that were to be installed still are.
+                    self._work = deque(work for work in self._work if isinstance(work, Install))
+                    if self._core is not None:
+                        self._core.queue.clear()
                 case p.Alive():
                     pass
                 case _:

@@ -23,6 +23,7 @@ class AloneSession(Session):
     def __init__(self, device: torch.device) -> None:
         super().__init__(device)
         self._sums: dict[str, tuple[float, float]] = {}
+        self._epoch_scheduler: Any = None
 
     def _prepare(
         self,
@@ -33,15 +34,15 @@ class AloneSession(Session):
         epoch_scheduler: Any,
         clip_norm: float | None,
     ) -> tuple[nn.Module, Optimizer, Any]:
-        self._loader = AloneLoader(loader, epoch_scheduler)
-        return model, AloneOptimizer(optimizer, clip_norm, step_scheduler), self._loader
+        self._epoch_scheduler = epoch_scheduler
+        return model, AloneOptimizer(optimizer, clip_norm, step_scheduler), loader
 
     def _epochs(self, count: int) -> Iterator[int]:
         for epoch in range(count):
             began = time.perf_counter()
-            self._loader.begin_epoch()
             yield epoch
-            self._loader.end_epoch()
+            if self._epoch_scheduler is not None:
+                self._epoch_scheduler.step()
             words = "  ".join(f"{name} {total / weight:.4g}" for name, (total, weight) in self._sums.items())
             print(f"epoch {epoch + 1}/{count}  {words}  ({time.perf_counter() - began:.1f} s)", flush=True)
             self._sums.clear()
@@ -51,32 +52,3 @@ class AloneSession(Session):
         for name, value in values.items():
             total, weight = self._sums.get(name, (0.0, 0.0))
             self._sums[name] = total + number(value), weight + 1.0
-
-
-class AloneLoader:
-    """The user's loader; the epoch scheduler steps when an epoch's batches are through, once."""
-
-    def __init__(self, loader: DataLoader[Any], epoch_scheduler: Any) -> None:
-        self._loader = loader
-        self._epoch_scheduler = epoch_scheduler
-        self._due = False
-
-    def begin_epoch(self) -> None:
-        """The epoch scheduler will be due."""
-        self._due = True
-
-    def end_epoch(self) -> None:
-        """Step the epoch scheduler, unless that was done in this epoch."""
-        if self._due and self._epoch_scheduler is not None:
-            self._epoch_scheduler.step()
-        self._due = False
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __iter__(self) -> Iterator[Any]:
-        yield from self._loader
-        self.end_epoch()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)

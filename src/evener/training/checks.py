@@ -10,6 +10,35 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
+OUTSIDE = "iterate over the loader inside 'for epoch in session.epochs(n)': before it there are no batches yet"
+"""What a script is told that asks the loader for batches too early."""
+
+
+def check_device(found: torch.device, wanted: torch.device) -> None:
+    """Raise unless the model is where this process computes.
+
+    Raises:
+        ValueError: it is elsewhere.
+    """
+    if found.type != wanted.type:
+        raise ValueError(f"the model is on {found}, but session.device is {wanted}: use model.to(session.device)")
+
+
+def check_scheduler(name: str, scheduler: Any, optimizer: object) -> None:
+    """Raise unless ``scheduler`` can be stepped by the server.
+
+    Raises:
+        TypeError: it has no ``step``, wants a metric, or is another optimizer's.
+    """
+    if scheduler is None:
+        return
+    if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        raise TypeError(f"{name} wants a metric, which is not supported: use a schedule of steps or epochs")
+    if not callable(getattr(scheduler, "step", None)):
+        raise TypeError(f"{name} must be a torch scheduler, not {type(scheduler).__name__}")
+    if getattr(scheduler, "optimizer", optimizer) is not optimizer:
+        raise TypeError(f"{name} belongs to another optimizer than the one given to prepare()")
+
 
 def check_model(model: object) -> None:
     """Raise unless ``model`` is a module."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import Any
 
 import torch
@@ -37,6 +38,8 @@ def join() -> Session:
     if place.threads:
         torch.set_num_threads(place.threads)
     _quiet_errors()
+    # torch knows no read-only tensors and warns that what arrived, or is shared, could be written to. It is only read.
+    warnings.filterwarnings("ignore", message="The given buffer is not writable")
     if place.role == "server":
         return ServerSession(place, choose_device("cpu" if not place.device else place.device))
     if place.role == "limit":

@@ -14,6 +14,29 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
+
+class SeamLoader:
+    """Looks like the user's loader; only what it yields is ours.
+
+    Args:
+        loader: the user's.
+        batches: called for each loop over it.
+    """
+
+    def __init__(self, loader: DataLoader[Any], batches: Callable[[], Iterator[Any]]) -> None:
+        self._loader = loader
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._batches()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+
 LOOKAHEAD = 4
 """Most tickets a worker with loader processes keeps in its queue."""
 

@@ -135,7 +135,6 @@ class WorkerOptimizer(SeamOptimizer):
     def __init__(self, inner: Optimizer, store: FlatStore, stepped: Callable[[float | None], None]) -> None:
         super().__init__(inner)
         self.sum = GradientSum(store)
-        self._store = store
         self._stepped = stepped
         self._hyperparameters = _hyperparameters(inner)
 
@@ -202,7 +201,7 @@ class GradientSum:
                 self.present[index] = 1
                 views.append(view)
                 gradients.append(gradient.to(view.dtype))
-            if first:
+            if views and first:
                 torch._foreach_copy_(views, gradients)
             elif views:
                 torch._foreach_lerp_(views, gradients, share)

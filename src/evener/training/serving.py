@@ -25,9 +25,10 @@ from ..runtime.server import Server, process_cpu
 from ..runtime.transport import Listener
 from ..runtime.worker import RunError
 from ..trace import Writer
-from .checks import check_batch
+from .checks import OUTSIDE, check_batch, check_device
+from .loader import SeamLoader
 from .master import Master, Snapshot, trained_parameters
-from .optimizer import IdleOptimizer
+from .optimizer import IdleOptimizer, ScriptError
 from .order import SamplerOrder
 from .session import Scalar, Session, number
 from .store import FlatStore
@@ -81,11 +82,12 @@ class ServerSession(Session):
         self._drop_last = loader.drop_last
         self._positions = len(loader.sampler)  # type: ignore[arg-type]
         self._view = FlatStore(model, trained_parameters(optimizer))
+        check_device(self._view.device, self.device)
         order = SamplerOrder(loader, place.seed)
         self._master = Master(model, optimizer, order, step_scheduler, epoch_scheduler, clip_norm)
         self._listener = Listener(place.address, place.token)
         self._writer = Writer(place.record or tempfile.mkdtemp(prefix="evener-"))
-        return model, IdleOptimizer(optimizer), ServerLoader(self, loader)
+        return model, IdleOptimizer(optimizer), SeamLoader(loader, self._no_batches)
 
     # The run ------------------------------------------------------------------------------------------------
 
@@ -100,7 +102,12 @@ class ServerSession(Session):
             stop = ""
         finally:
             self._close(stop)
-        self._view.install(self._master.published)
+            self._view.install(self._master.published)
+        finish = self._server.finish if self._server is not None else None
+        if self._error is not None:
+            raise self._error
+        if finish is not None and not finish.ok:
+            raise RunError(finish.reason)
 
     def _start(self, epochs: int) -> None:
         place = self._place
@@ -154,7 +161,8 @@ class ServerSession(Session):
         Raises:
             RunError: the run ended before.
         """
-        assert self._server is not None
+        if self._server is None:
+            raise ScriptError(OUTSIDE)
         if self._received is not None and self._received.snapshot.epoch >= self._epoch:
             return
         with self._changed:
@@ -169,6 +177,11 @@ class ServerSession(Session):
             self._received = self._ends.popleft()
         self._view.install(self._received.snapshot.data)
         self._server.post(e.SnapshotTaken(self._received.snapshot.epoch))
+
+    def _no_batches(self) -> Iterator[Any]:
+        """The user's inner loop: it lasts until the epoch is done."""
+        self.receive()
+        return iter(())
 
     def _close(self, stop: str) -> None:
         """End the run if it goes on (``stop`` says why), then the record."""
@@ -238,24 +251,6 @@ class ServerSession(Session):
         with self._changed:
             self._ends.append(end)
             self._changed.notify_all()
-
-
-class ServerLoader:
-    """What the user's inner loop iterates on the server: nothing, after the epoch is done."""
-
-    def __init__(self, session: ServerSession, loader: DataLoader[Any]) -> None:
-        self._session = session
-        self._loader = loader
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)
-
-    def __iter__(self) -> Iterator[Any]:
-        self._session.receive()
-        return iter(())
 
 
 def build_policy(choice: PolicyChoice) -> Policy:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from .checks import check_loader, check_model, check_optimizer
+from .checks import check_loader, check_model, check_optimizer, check_scheduler
 from .optimizer import ScriptError
 
 Scalar = float | int | Tensor
@@ -47,6 +47,7 @@ class Session(ABC):
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._prepared = False
+        self._looped = False
 
     def prepare(
         self,
@@ -82,6 +83,8 @@ class Session(ABC):
         check_model(model)
         check_optimizer(optimizer)
         check_loader(loader)
+        check_scheduler("step_scheduler", step_scheduler, optimizer)
+        check_scheduler("epoch_scheduler", epoch_scheduler, optimizer)
         if clip_norm is not None and not clip_norm > 0:
             raise ValueError(f"clip_norm must be positive, not {clip_norm}")
         self._prepared = True
@@ -118,6 +121,9 @@ class Session(ABC):
             raise ScriptError("epochs() before prepare(): call session.prepare(model, optimizer, loader) first")
         if count < 1:
             raise ValueError(f"epochs({count}): at least one epoch is needed")
+        if self._looped:
+            raise ScriptError("epochs() was called already: a session is one run; make its number of epochs larger")
+        self._looped = True
         return self._epochs(count)
 
     @abstractmethod
@@ -128,9 +134,9 @@ class Session(ABC):
     def log(self, **values: Scalar) -> None:
         """Record metrics.
 
-        In the inner loop (on a worker, or alone) they belong to the batch at hand and are averaged over samples and
-        workers; after it on the server, to the parameters just received. Values are numbers or tensors of one
-        element.
+        In the inner loop they belong to the batch at hand: on workers they are averaged over all samples of the epoch,
+        alone over its batches; after it on the server, to the parameters just received. Values are numbers or
+        tensors of one element.
         """
 
 

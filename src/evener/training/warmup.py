@@ -20,6 +20,14 @@ PROBE_SECONDS = 0.6
 """The probe ends after the micro-batch in which this much time has passed; it is one of a few."""
 
 
+def synchronize(device: torch.device) -> None:
+    """Wait until ``device`` has computed what was launched on it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
 class Throttle:
     """Emulates a slower processor in user space: after computing, pause in proportion."""
 
@@ -100,8 +108,7 @@ def _runner(model: nn.Module, loader: DataLoader[Any]) -> Any:
             if not isinstance(total, Tensor):
                 return False
             total.backward()  # type: ignore[no-untyped-call]
-            if total.device.type == "cuda":
-                torch.cuda.synchronize()
+            synchronize(total.device)
         except Exception:
             return False
         return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,12 +13,13 @@ from torch.utils.data import DataLoader
 
 from ..runtime.place import Place
 from ..runtime.worker import Compute, Install, Link, Push
-from .loader import TicketLoader, lookahead
+from .checks import OUTSIDE, check_device
+from .loader import SeamLoader, TicketLoader, lookahead
 from .master import trained_parameters
 from .optimizer import ScriptError, WorkerOptimizer
 from .session import Scalar, Session, number
 from .store import FlatStore
-from .warmup import Throttle, probe
+from .warmup import Throttle, probe, synchronize
 
 SKIPS = 8
 """After so many skipped batches, if they are nearly half of all: the script accumulates gradients by hand."""
@@ -56,6 +56,7 @@ class WorkerSession(Session):
         place = self._place
         self._store = FlatStore(model, trained_parameters(optimizer))
         store = self._store
+        check_device(store.device, self.device)
         self._link = Link(
             place.address, place.token, place.run, place.index, store.entries, store.parameter_bytes, str(self.device)
         )
@@ -63,16 +64,16 @@ class WorkerSession(Session):
         self._terms, constants, install = self._link.open()
         store.install_constants(constants)
         self._version = install.version
-        store.install(install.data)
+        self._install(install)
         store.statistics.observe()
         pace, self._throttle = probe(model, loader, store.statistics, place.slowness)
         # The probe's forward passes overwrote the running statistics, which layers in eval mode still use.
-        store.install(install.data)
+        self._install(install)
         self._link.give_back(install)
         self._optimizer = WorkerOptimizer(optimizer, store, self._step)
         self._tickets = TicketLoader(loader, lambda: [(t, indices) for t, _, indices in self._link.queued()])
         self._link.ready(self._version, pace, lookahead(loader))
-        self._loader = WorkerLoader(self, loader)
+        self._loader = SeamLoader(loader, self.batches)
         return model, self._optimizer, self._loader
 
     # Epochs and batches -------------------------------------------------------------------------------------
@@ -94,7 +95,9 @@ class WorkerSession(Session):
                 yield self._epoch
             finished = True
             if (final := self._link.final()) is not None:
-                self._store.install(final.data)
+                self._install(final)
+            # Forward passes since the last version leave their own moments in the running statistics.
+            self._store.statistics.install(self._running)
         finally:
             self._store.statistics.release()
             self._tickets.close()
@@ -102,6 +105,8 @@ class WorkerSession(Session):
 
     def batches(self) -> Iterator[Any]:
         """Batches of this epoch's tickets; the user's inner loop."""
+        if self._epoch < 0:
+            raise ScriptError(OUTSIDE)
         while (work := self._advance()) is not None and work.epoch <= self._epoch:
             self._next = None
             self._current, self._stepped = work, False
@@ -120,13 +125,17 @@ class WorkerSession(Session):
                 case None:
                     return None
                 case Install():
-                    self._store.install(work.data)
+                    self._install(work)
                     self._link.give_back(work)
                 case Push():
                     self._push(work)
                 case Compute(generation=generation) if generation == self._generation:
                     self._next = work
         return self._next
+
+    def _install(self, work: Install) -> None:
+        self._store.install(work.data)
+        self._running = work.data[: self._store.statistics.state_bytes]
 
     def _check_membership(self) -> None:
         """After the server gave this worker up and took it back: what was summed for it no longer counts."""
@@ -171,6 +180,7 @@ class WorkerSession(Session):
             self._store.statistics.forget()
             return
         self._optimizer.sum.add(weight)
+        synchronize(self.device)  # or the time of a micro-batch would be that of launching it
         for name, value in self._logged.items():
             self._add_metric(name, value)
         self._logged.clear()
@@ -201,23 +211,4 @@ class WorkerSession(Session):
         self._metrics[name] = total + number(value) * self._weight, weight + self._weight
 
     def _leave(self, reason: str = "its script ended") -> None:
-        # At exit after an exception the interpreter has kept it here.
-        failed = getattr(sys, "last_value", None) is not None
-        self._link.close("its script failed" if failed else reason, failed)
-
-
-class WorkerLoader:
-    """What the user's inner loop iterates on a worker."""
-
-    def __init__(self, session: WorkerSession, loader: DataLoader[Any]) -> None:
-        self._session = session
-        self._loader = loader
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)
-
-    def __iter__(self) -> Iterator[Any]:
-        return self._session.batches()
+        self._link.close(reason)
