@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from .loader import SeamLoader
 from .optimizer import AloneOptimizer
 from .session import Scalar, Session, number
 
@@ -24,6 +25,7 @@ class AloneSession(Session):
         super().__init__(device)
         self._sums: dict[str, tuple[float, float]] = {}
         self._epoch_scheduler: Any = None
+        self._due = False
 
     def _prepare(
         self,
@@ -35,17 +37,29 @@ class AloneSession(Session):
         clip_norm: float | None,
     ) -> tuple[nn.Module, Optimizer, Any]:
         self._epoch_scheduler = epoch_scheduler
-        return model, AloneOptimizer(optimizer, clip_norm, step_scheduler), loader
+        self._loader = loader
+        seam = SeamLoader(loader, self._batches)
+        return model, AloneOptimizer(optimizer, clip_norm, step_scheduler), seam
 
     def _epochs(self, count: int) -> Iterator[int]:
         for epoch in range(count):
             began = time.perf_counter()
+            self._due = True
             yield epoch
-            if self._epoch_scheduler is not None:
-                self._epoch_scheduler.step()
+            self._end_epoch()
             words = "  ".join(f"{name} {total / weight:.4g}" for name, (total, weight) in self._sums.items())
             print(f"epoch {epoch + 1}/{count}  {words}  ({time.perf_counter() - began:.1f} s)", flush=True)
             self._sums.clear()
+
+    def _batches(self) -> Iterator[Any]:
+        yield from self._loader
+        self._end_epoch()
+
+    def _end_epoch(self) -> None:
+        """Step the epoch scheduler: when an epoch's batches are through, or when it is left; once."""
+        if self._due and self._epoch_scheduler is not None:
+            self._epoch_scheduler.step()
+        self._due = False
 
     def log(self, **values: Scalar) -> None:
         """Average over the epoch; printed at its end."""
