@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -97,6 +98,8 @@ class Launcher:
             stderr=subprocess.PIPE,
             cwd=script.parent,
             text=True,
+            # Where the tests run under nohup this would be ignored, and rightly so.
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         )
         self.pids: list[int] = []
 
