@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,6 @@ class Cluster:
         probe: whether workers measure their pace before they join.
         evaluation: seconds until the script on the server has taken an epoch's snapshot.
         seed: of noise and jitter.
-        names: of the hosts, for reports.
     """
 
     hosts: tuple[Host, ...]
@@ -57,4 +56,3 @@ class Cluster:
     probe: bool = True
     evaluation: float = 0.0
     seed: int = 0
-    names: tuple[str, ...] = field(default=())
