@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader
 
 from .loader import SeamLoader
 from .optimizer import AloneOptimizer
 from .session import Scalar, Session, number
+from .setup import Setup
 
 
 class AloneSession(Session):
@@ -27,19 +27,11 @@ class AloneSession(Session):
         self._epoch_scheduler: Any = None
         self._due = False
 
-    def _prepare(
-        self,
-        model: nn.Module,
-        optimizer: Optimizer,
-        loader: DataLoader[Any],
-        step_scheduler: Any,
-        epoch_scheduler: Any,
-        clip_norm: float | None,
-    ) -> tuple[nn.Module, Optimizer, Any]:
-        self._epoch_scheduler = epoch_scheduler
-        self._loader = loader
-        seam = SeamLoader(loader, self._batches)
-        return model, AloneOptimizer(optimizer, clip_norm, step_scheduler), seam
+    def _prepare(self, setup: Setup) -> tuple[nn.Module, Optimizer, Any]:
+        self._epoch_scheduler = setup.epoch_scheduler
+        self._loader = setup.loader
+        optimizer = AloneOptimizer(setup.optimizer, setup.clip_norm, setup.step_scheduler)
+        return setup.model, optimizer, SeamLoader(setup.loader, self._batches)
 
     def _epochs(self, count: int) -> Iterator[int]:
         for epoch in range(count):

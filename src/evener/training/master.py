@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from ..core import commands as c
 from ..runtime.numeric import Buffer
 from ..runtime.protocol import Push
+from .setup import Setup
 from .statistics import Pool
 from .store import FlatStore
 
@@ -57,33 +58,23 @@ class Master:
     them; the user's model only ever receives snapshots, and may be evaluated while training goes on.
 
     Args:
-        model, optimizer: the user's.
+        setup: what the user handed over.
         order: gives the sampler's order of an epoch, as data set indices.
-        step_scheduler, epoch_scheduler: stepped once per batch, once per epoch.
-        clip_norm: the batch gradient is clipped to this norm.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizer: Optimizer,
-        order: Callable[[int], Iterable[int]],
-        step_scheduler: Any = None,
-        epoch_scheduler: Any = None,
-        clip_norm: float | None = None,
-    ) -> None:
-        self.optimizer = optimizer
+    def __init__(self, setup: Setup, order: Callable[[int], Iterable[int]]) -> None:
+        self.optimizer = setup.optimizer
         self.snapshots: deque[Snapshot] = deque()
         self._order = order
-        self._step_scheduler = step_scheduler
-        self._epoch_scheduler = epoch_scheduler
-        self._clip_norm = clip_norm
-        trained = trained_parameters(optimizer)
+        self._step_scheduler = setup.step_scheduler
+        self._epoch_scheduler = setup.epoch_scheduler
+        self._clip_norm = setup.clip_norm
+        trained = trained_parameters(setup.optimizer)
         memo: dict[int, Any] = {}
-        self.model = copy.deepcopy(model, memo)
+        self.model = copy.deepcopy(setup.model, memo)
         masters = {id(p): memo[id(p)] if id(p) in memo else nn.Parameter(p.detach().clone()) for p in trained}
         self.store = FlatStore(self.model, [masters[id(p)] for p in trained])
-        _rebind(optimizer, masters)
+        _rebind(setup.optimizer, masters)
         self.entries = self.store.entries
         self.push_bytes = self.store.push_bytes
         self._batches: dict[int, _Batch] = {}

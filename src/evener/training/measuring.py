@@ -21,6 +21,7 @@ from ..runtime.place import Place
 from .loader import options
 from .optimizer import IdleOptimizer
 from .session import Scalar, Session, number
+from .setup import Setup
 from .statistics import RunningStatistics
 from .warmup import Throttle, probe
 
@@ -45,17 +46,10 @@ class LimitSession(Session):
         self._place = place
         self._folder = Path(place.record)
 
-    def _prepare(
-        self,
-        model: nn.Module,
-        optimizer: Optimizer,
-        loader: DataLoader[Any],
-        step_scheduler: Any,
-        epoch_scheduler: Any,
-        clip_norm: float | None,
-    ) -> tuple[nn.Module, Optimizer, Any]:
-        _, throttle = probe(model, loader, RunningStatistics(model), self._place.slowness)
-        return model, IdleOptimizer(optimizer), LimitLoader(loader, self._folder, self._place, throttle)
+    def _prepare(self, setup: Setup) -> tuple[nn.Module, Optimizer, Any]:
+        _, throttle = probe(setup.model, setup.loader, RunningStatistics(setup.model), self._place.slowness)
+        loader = LimitLoader(setup.loader, self._folder, self._place, throttle)
+        return setup.model, IdleOptimizer(setup.optimizer), loader
 
     def _epochs(self, count: int) -> Iterator[int]:
         yield 0

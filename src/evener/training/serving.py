@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader
 
 from ..core import commands as c
 from ..core import events as e
@@ -31,6 +30,7 @@ from .master import Master, Snapshot, trained_parameters
 from .optimizer import IdleOptimizer, ScriptError
 from .order import SamplerOrder
 from .session import Scalar, Session, number
+from .setup import Setup
 from .store import FlatStore
 
 FAREWELL = 1.0
@@ -65,29 +65,19 @@ class ServerSession(Session):
         self._targets = dict(place.targets)
         self._closed = False
 
-    def _prepare(
-        self,
-        model: nn.Module,
-        optimizer: Optimizer,
-        loader: DataLoader[Any],
-        step_scheduler: Any,
-        epoch_scheduler: Any,
-        clip_norm: float | None,
-    ) -> tuple[nn.Module, Optimizer, Any]:
+    def _prepare(self, setup: Setup) -> tuple[nn.Module, Optimizer, Any]:
         place = self._place
-        assert loader.batch_size is not None
-        check_batch(loader.batch_size, place.workers)
+        check_batch(setup.batch, place.workers)
         self._policy = build_policy(place.policy)
-        self._batch = loader.batch_size
-        self._drop_last = loader.drop_last
-        self._positions = len(loader.sampler)  # type: ignore[arg-type]
-        self._view = FlatStore(model, trained_parameters(optimizer))
+        self._batch = setup.batch
+        self._drop_last = setup.loader.drop_last
+        self._positions = len(setup.loader.sampler)  # type: ignore[arg-type]
+        self._view = FlatStore(setup.model, trained_parameters(setup.optimizer))
         check_device(self._view.device, self.device)
-        order = SamplerOrder(loader, place.seed)
-        self._master = Master(model, optimizer, order, step_scheduler, epoch_scheduler, clip_norm)
+        self._master = Master(setup, SamplerOrder(setup.loader, place.seed))
         self._listener = Listener(place.address, place.token)
         self._writer = Writer(place.record or tempfile.mkdtemp(prefix="evener-"))
-        return model, IdleOptimizer(optimizer), SeamLoader(loader, self._no_batches)
+        return setup.model, IdleOptimizer(setup.optimizer), SeamLoader(setup.loader, self._no_batches)
 
     # The run ------------------------------------------------------------------------------------------------
 

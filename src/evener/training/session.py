@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from .checks import check_loader, check_model, check_optimizer, check_scheduler
 from .optimizer import ScriptError
+from .setup import Setup
 
 Scalar = float | int | Tensor
 
@@ -80,26 +80,12 @@ class Session(ABC):
         """
         if self._prepared:
             raise ScriptError("prepare() was called already: a session trains one model with one optimizer")
-        check_model(model)
-        check_optimizer(optimizer)
-        check_loader(loader)
-        check_scheduler("step_scheduler", step_scheduler, optimizer)
-        check_scheduler("epoch_scheduler", epoch_scheduler, optimizer)
-        if clip_norm is not None and not clip_norm > 0:
-            raise ValueError(f"clip_norm must be positive, not {clip_norm}")
+        setup = Setup(model, optimizer, loader, step_scheduler, epoch_scheduler, clip_norm)
         self._prepared = True
-        return self._prepare(model, optimizer, loader, step_scheduler, epoch_scheduler, clip_norm)
+        return self._prepare(setup)
 
     @abstractmethod
-    def _prepare(
-        self,
-        model: nn.Module,
-        optimizer: Optimizer,
-        loader: DataLoader[Any],
-        step_scheduler: Any,
-        epoch_scheduler: Any,
-        clip_norm: float | None,
-    ) -> tuple[nn.Module, Optimizer, Any]:
+    def _prepare(self, setup: Setup) -> tuple[nn.Module, Optimizer, Any]:
         """The role's part of :meth:`prepare`."""
 
     def epochs(self, count: int) -> Iterator[int]:

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader
 
 from ..runtime.place import Place
 from ..runtime.worker import Compute, Install, Link, Push
@@ -18,6 +17,7 @@ from .loader import SeamLoader, TicketLoader, lookahead
 from .master import trained_parameters
 from .optimizer import ScriptError, WorkerOptimizer
 from .session import Scalar, Session, number
+from .setup import Setup
 from .store import FlatStore
 from .warmup import Throttle, probe, synchronize
 
@@ -44,16 +44,9 @@ class WorkerSession(Session):
         self._weight = 0.0
         self._steps = self._skips = 0
 
-    def _prepare(
-        self,
-        model: nn.Module,
-        optimizer: Optimizer,
-        loader: DataLoader[Any],
-        step_scheduler: Any,
-        epoch_scheduler: Any,
-        clip_norm: float | None,
-    ) -> tuple[nn.Module, Optimizer, Any]:
+    def _prepare(self, setup: Setup) -> tuple[nn.Module, Optimizer, Any]:
         place = self._place
+        model, optimizer, loader = setup.model, setup.optimizer, setup.loader
         self._store = FlatStore(model, trained_parameters(optimizer))
         store = self._store
         check_device(store.device, self.device)

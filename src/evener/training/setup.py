@@ -1,0 +1,43 @@
+"""What a script hands to ``prepare``, as one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+
+from .checks import check_loader, check_model, check_optimizer, check_scheduler
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """A model, how it is trained, and on what; see :meth:`evener.Session.prepare` for the parts.
+
+    Raises:
+        TypeError, ValueError: something that cannot work, in words.
+    """
+
+    model: nn.Module
+    optimizer: Optimizer
+    loader: DataLoader[Any]
+    step_scheduler: Any = None
+    epoch_scheduler: Any = None
+    clip_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        check_model(self.model)
+        check_optimizer(self.optimizer)
+        check_loader(self.loader)
+        check_scheduler("step_scheduler", self.step_scheduler, self.optimizer)
+        check_scheduler("epoch_scheduler", self.epoch_scheduler, self.optimizer)
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"clip_norm must be positive, not {self.clip_norm}")
+
+    @property
+    def batch(self) -> int:
+        """The global batch ``B``, in samples."""
+        assert self.loader.batch_size is not None
+        return self.loader.batch_size
