@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,9 @@ from torch.utils.data import DataLoader
 
 from ..runtime.place import Slowness
 from .statistics import RunningStatistics
+
+WARM_SECONDS = 0.8
+"""No further size of micro-batch is tried out once this much time has passed."""
 
 PROBE_SAMPLES = 16
 PROBE_SECONDS = 0.6
@@ -60,17 +63,26 @@ def slow_down(slowness: Slowness | None) -> Throttle | None:
 
 
 def probe(
-    model: nn.Module, loader: DataLoader[Any], statistics: RunningStatistics, slowness: Slowness | None
+    model: nn.Module,
+    loader: DataLoader[Any],
+    statistics: RunningStatistics,
+    slowness: Slowness | None,
+    sizes: Sequence[int] = (),
 ) -> tuple[float | None, Throttle | None]:
-    """Warm up at full speed, slow down, measure: samples/s of forward and backward (``None`` if the model's call is not
+    """Warm up at full speed with micro-batches of ``sizes``, slow down, measure: samples/s of forward and backward (``None`` if the model's call is not
     of the kind ``model(x)`` with ``x`` the first part of a batch), and the throttle if there is one.
 
     The model is left as it was: no gradients, the same buffers and random state.
     """
     runnable = _runner(model, loader)
     with _undisturbed(model, statistics):
-        # Twice: the first call allocates and chooses kernels.
-        usable = runnable is not None and runnable() and runnable()
+        # The first call of a size allocates and chooses kernels.
+        usable = runnable is not None and runnable(PROBE_SAMPLES) and runnable(PROBE_SAMPLES)
+        began = time.perf_counter()
+        for size in sizes:
+            if not usable or runnable is None or time.perf_counter() - began > WARM_SECONDS:
+                break
+            runnable(size)
         throttle = slow_down(slowness)
         if not usable or runnable is None:
             return None, throttle
@@ -79,13 +91,12 @@ def probe(
         while count < 8 and time.perf_counter() - began < PROBE_SECONDS:
             if throttle is not None:
                 throttle.begin()
-            runnable()
+            runnable(PROBE_SAMPLES)
             if throttle is not None:
                 throttle.pause()
             count += 1
         seconds = time.perf_counter() - began
-    size = min(PROBE_SAMPLES, len(loader.dataset))  # type: ignore[arg-type]
-    return count * size / seconds, throttle
+    return count * PROBE_SAMPLES / seconds, throttle
 
 
 def _runner(model: nn.Module, loader: DataLoader[Any]) -> Any:
@@ -100,9 +111,9 @@ def _runner(model: nn.Module, loader: DataLoader[Any]) -> Any:
     except Exception:
         return None  # the script's own loop will tell what is wrong, if anything is
 
-    def run() -> bool:
+    def run(size: int) -> bool:
         try:
-            outputs = model(inputs)
+            outputs = model(inputs[torch.arange(size) % len(inputs)])
             tensors = outputs if isinstance(outputs, list | tuple) else [outputs]
             total = sum(t.float().sum() for t in tensors if isinstance(t, Tensor) and t.requires_grad)
             if not isinstance(total, Tensor):

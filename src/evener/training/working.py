@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from ..core.plan import ladder
 from ..runtime.place import Place
 from ..runtime.worker import Compute, Install, Link, Push
 from .checks import OUTSIDE, check_device
@@ -59,7 +60,8 @@ class WorkerSession(Session):
         self._version = install.version
         self._install(install)
         store.statistics.observe()
-        pace, self._throttle = probe(model, loader, store.statistics, place.slowness)
+        sizes = likely_sizes(int(self._terms.settings["batch"]), int(self._terms.settings["workers"]))
+        pace, self._throttle = probe(model, loader, store.statistics, place.slowness, sizes)
         # The probe's forward passes overwrote the running statistics, which layers in eval mode still use.
         self._install(install)
         self._link.give_back(install)
@@ -205,3 +207,8 @@ class WorkerSession(Session):
 
     def _leave(self, reason: str = "its script ended") -> None:
         self._link.close(reason)
+
+
+def likely_sizes(batch: int, workers: int) -> tuple[int, ...]:
+    """Micro-batches that a worker will probably be asked for, in samples."""
+    return tuple(sorted({*ladder(batch, workers), max(1, batch // workers)}))
