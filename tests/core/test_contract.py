@@ -2,32 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from hypothesis import given
 
 from evener.core.coordinator import Coordinator
-from evener.core.policies import POLICIES, Balanced, Policy
+from evener.core.policies import POLICIES, Policy
 from evener.testing.strategies import Schedule, schedules
 
-MAKERS: dict[str, Callable[[], Policy]] = {
-    **POLICIES,
-    **{
-        f"balanced-{bound}-{fraction}": lambda bound=bound, fraction=fraction: Balanced(bound, fraction)
-        for bound, fraction in ((0, 0.1), (1, 0.0), (1, 0.25), (1, 1.0), (2, 0.1), (2, 0.5))
-    },
+VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
+    "balanced": (
+        *({"bound": bound, "stale_fraction": fraction} for bound, fraction in ((0, 0.1), (1, 0.0), (1, 0.25))),
+        *({"bound": bound, "stale_fraction": fraction} for bound, fraction in ((1, 1.0), (2, 0.1), (2, 0.5))),
+    ),
+    "asynchronous": ({"push": 2, "rate_scaling": "staleness"},),
+    "stale": ({"bound": 0}, {"bound": 1, "push": 3}, {"bound": 5}),
+    "dynamic": ({"s_min": 0, "s_max": 0}, {"s_min": 1, "s_max": 4}, {"s_min": 0, "s_max": 2, "push": 5}),
+    "delayed": ({"delay": 1}, {"delay": 2, "push": 4}, {"delay": 5}),
 }
+"""Options beside the defaults, which are tried for every policy there is."""
 
 
-@pytest.fixture(params=MAKERS)
-def maker(request: pytest.FixtureRequest) -> Callable[[], Policy]:
-    return MAKERS[request.param]
+@dataclass(frozen=True)
+class Maker:
+    """Makes a policy that suits a schedule, each time the same."""
+
+    name: str
+    options: dict[str, Any]
+
+    def __call__(self, schedule: Schedule) -> Policy:
+        options = dict(self.options)
+        if "push" in options:
+            batch = schedule.settings.batch
+            options["push"] = max(min(options["push"], batch), min(2, batch))
+        return POLICIES[self.name](**options)
+
+    def __str__(self) -> str:
+        return "-".join((self.name, *(f"{name}={value}" for name, value in self.options.items())))
+
+
+MAKERS = [Maker(name, options) for name in POLICIES for options in ({}, *VARIANTS.get(name, ()))]
+
+
+@pytest.fixture(params=MAKERS, ids=str)
+def maker(request: pytest.FixtureRequest) -> Maker:
+    made: Maker = request.param
+    return made
 
 
 @given(schedule=schedules())
-def test_promises_hold_and_the_run_ends(maker: Callable[[], Policy], schedule: Schedule) -> None:
-    outcome = schedule.run(maker())
+def test_promises_hold_and_the_run_ends(maker: Maker, schedule: Schedule) -> None:
+    outcome = schedule.run(maker(schedule))
     assert outcome.finish is not None
     refused = any(host.refused == 1 for host in schedule.cluster.hosts)
     declined = any(host.declines == 1 for host in schedule.cluster.hosts)
@@ -35,8 +62,8 @@ def test_promises_hold_and_the_run_ends(maker: Callable[[], Policy], schedule: S
 
 
 @given(schedule=schedules(faults=False))
-def test_without_faults_every_position_is_applied(maker: Callable[[], Policy], schedule: Schedule) -> None:
-    outcome = schedule.run(maker())
+def test_without_faults_every_position_is_applied(maker: Maker, schedule: Schedule) -> None:
+    outcome = schedule.run(maker(schedule))
     wanted = schedule.positions
     if schedule.settings.drop_last:
         wanted -= wanted % schedule.settings.batch
@@ -46,13 +73,13 @@ def test_without_faults_every_position_is_applied(maker: Callable[[], Policy], s
 
 
 @given(schedule=schedules())
-def test_a_run_is_a_function_of_its_arguments(maker: Callable[[], Policy], schedule: Schedule) -> None:
-    first, second = schedule.run(maker(), watch=False), schedule.run(maker(), watch=False)
+def test_a_run_is_a_function_of_its_arguments(maker: Maker, schedule: Schedule) -> None:
+    first, second = schedule.run(maker(schedule), watch=False), schedule.run(maker(schedule), watch=False)
     assert first.log == second.log
 
 
 @given(schedule=schedules())
-def test_a_recorded_run_replays_to_the_same_commands(maker: Callable[[], Policy], schedule: Schedule) -> None:
-    log = schedule.run(maker(), watch=False).log
-    fresh = Coordinator(schedule.settings, maker())
+def test_a_recorded_run_replays_to_the_same_commands(maker: Maker, schedule: Schedule) -> None:
+    log = schedule.run(maker(schedule), watch=False).log
+    fresh = Coordinator(schedule.settings, maker(schedule))
     assert [fresh.handle(event, now) for now, event, _ in log] == [commands for _, _, commands in log]

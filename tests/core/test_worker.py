@@ -71,7 +71,7 @@ def test_newer_parameters_are_installed_between_two_tickets() -> None:
     assert c.Install(3) not in said
     assert told(said) == [e.Received(7, 3)]
     said = bench.hear(e.ComputeDone())
-    assert said.index(c.Install(3)) < said.index(c.Compute(1, 0, ((1, 2),), 3))
+    assert said.index(c.Install(3)) < said.index(c.Compute(1, 0, ((1, 2),), 3, 0))
 
 
 def test_parameters_wake_a_ticket_that_waits_for_them() -> None:

@@ -42,7 +42,7 @@ CALM = LAST_HOST["calm"]
 
 def _run(folder: Path, policy: Policy, last: Host = CALM, drop_last: bool = False) -> Path:
     hosts = (Host(pace=2400, noise=0.2), Host(pace=1200, noise=0.2), Host(pace=600, noise=0.2), last)
-    settings = Settings(batch=256, epochs=3, workers=3, drop_last=drop_last)
+    settings = Settings(batch=384, epochs=3, workers=3, drop_last=drop_last)
     return simulate(folder, Cluster(hosts, evaluation=0.3, seed=5), settings, policy, 1501)
 
 

@@ -43,6 +43,7 @@ EVENTS: list[e.Event] = [
     e.Started(1, 2, 3),
     e.Computed(1, 2, 0.1 + 0.2),
     e.Arrived(1, 2, (3, 4), (5, 6), 48.0, "not finite"),
+    e.Arrived(1, 3, (5,), (6,), 16.0, norm=0.1 + 0.2, loss=-1 / 3),
     e.Declined(1, 2),
     e.Released(1, 2),
     e.Received(1, 2),
@@ -64,6 +65,8 @@ COMMANDS: list[c.Command] = [
     c.Finish("complete", True),
     c.SitOut(1, "slow"),
     c.Hold(1, 2),
+    c.Planned(3, 1, (0, 2), 51.2),
+    c.Warn("staleness", "the loss \u2026"),
     c.Moved(1, 2),
     c.Returned(1, "left"),
     c.Dropped(0, ((1, 2),)),
@@ -88,7 +91,7 @@ def test_every_event_and_command_comes_back(tmp_path: Path) -> None:
     header, *lines = read(tmp_path)
     assert isinstance(header, HeaderLine)
     assert header.header.settings == SETTINGS
-    assert header.header.policy == PolicyUsed("balanced", {"bound": 2, "stale_fraction": 0.1})
+    assert header.header.policy == PolicyUsed("balanced", {"bound": 2, "stale_fraction": 0.1, "look_ahead": False})
     assert header.header.notes == {"speeds": [2, 1]}
     times = [0.1]
     for event, line in zip(EVENTS, lines, strict=True):
@@ -100,8 +103,9 @@ def test_every_line_is_plain_json(tmp_path: Path) -> None:
     with _writer(tmp_path) as writer:
         writer.event(1.0, e.Tick(), [])
         writer.note(1.0, "target", name="acc", value=0.9, reached=0.91, at=0.5)
-        writer.end(2.0, ok=True, reason="complete", server_cpu_s=0.5, workers_cpu_s={0: 1.5})
-    end = {"ok": True, "reason": "complete", "server_cpu_s": 0.5, "workers_cpu_s": {"0": 1.5}}
+        writer.end(2.0, ok=True, reason="complete", server_cpu_s=0.5, workers_cpu_s={0: 1.5}, parameters_sha256="ab")
+    cpu = {"server_cpu_s": 0.5, "workers_cpu_s": {"0": 1.5}}
+    end = {"ok": True, "reason": "complete", **cpu, "parameters_sha256": "ab"}
     header, *rest = [json.loads(line) for line in (tmp_path / "record.jsonl").read_text().splitlines()]
     assert header["header"]["schema"] == 1
     assert rest == [
@@ -121,7 +125,7 @@ def test_a_value_that_is_not_finite_comes_back_as_none(tmp_path: Path) -> None:
 
 def test_a_note_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     with _writer(tmp_path) as writer:
-        with pytest.raises(ValueError, match="valid are log, target, worker, warning"):
+        with pytest.raises(ValueError, match="valid are log, target, worker, start, warning"):
             writer.note(1.0, "rumour", text="x")
         with pytest.raises(ValueError, match="text"):
             writer.note(1.0, "warning", words="x")
@@ -238,7 +242,7 @@ def test_policies_are_described_and_rebuilt() -> None:
     for cls in POLICIES.values():
         assert describe(rebuild(describe(cls()))) == describe(cls())
     assert describe(Synchronous()) == PolicyUsed("synchronous", {})
-    with pytest.raises(RecordError, match="knows asynchronous, balanced, synchronous"):
+    with pytest.raises(RecordError, match="knows asynchronous, balanced, delayed"):
         rebuild(PolicyUsed("chaotic"))
     with pytest.raises(RecordError, match="options of balanced"):
         rebuild(PolicyUsed("balanced", {"colour": 1}))

@@ -125,7 +125,25 @@ class Hold:
     waiting: int
 
 
+@dataclass(frozen=True, slots=True)
+class Warn:
+    """Training seems to go wrong: ``text`` says how, and what to do about the likely ``cause``. Nothing is stopped."""
+
+    cause: str
+    text: str
+
+
 # What the ledger did ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """From ``step`` on, workers ``ahead`` may start up to ``reach`` steps early, ``samples`` of a step's in all."""
+
+    step: int
+    reach: int
+    ahead: tuple[int, ...]
+    samples: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +182,8 @@ Command = (
     | Finish
     | SitOut
     | Hold
+    | Warn
+    | Planned
     | Moved
     | Returned
     | Dropped
@@ -182,12 +202,13 @@ class Install:
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """Compute the mean gradient of ``ticket``'s samples."""
+    """Compute the mean gradient of ``ticket``'s samples, for ``step``, on the parameters of ``version``."""
 
     ticket: int
     epoch: int
     ranges: tuple[Range, ...]
     version: int
+    step: int
 
 
 @dataclass(frozen=True, slots=True)

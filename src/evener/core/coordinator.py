@@ -6,14 +6,17 @@ strategies. See ``docs/architecture.md`` for the life of a ticket.
 
 from __future__ import annotations
 
+import inspect
+
 from . import commands as c
 from . import events as e
 from .course import Course
 from .ledger import Fate, Lot, Ticket, TicketState
 from .members import Mean, Member
-from .policies.base import Policy
+from .policies.base import Policy, check_micro_batch
 from .state import RunState, Settings
 from .stepping import StepQueue
+from .watch import Contribution, Watch
 
 REFUSED_BATCHES = 8
 """Batches' worth of refused contributions in a row, none applied, after which a run is given up."""
@@ -35,6 +38,10 @@ class Coordinator:
         settings: what is fixed for the run.
         policy: the strategy; the coordinator owns it from here on.
 
+    Raises:
+        ValueError: ``settings.micro_batch`` with a policy that cannot hand out micro-batches of a fixed size, or an
+            option of the policy does not fit the run.
+
     Example:
         >>> from evener.core.policies import Balanced
         >>> run = Coordinator(Settings(batch=32, epochs=1), Balanced())
@@ -45,6 +52,8 @@ class Coordinator:
     """
 
     def __init__(self, settings: Settings, policy: Policy) -> None:
+        check_micro_batch(settings.micro_batch, policy)
+        policy.check(settings.batch)
         self.state = RunState(settings)
         self.policy = policy
         self.finished = False
@@ -52,8 +61,10 @@ class Coordinator:
         self._first_join: float | None = None
         self._begun = False
         self._course = Course(self.state, policy)
-        self._steps = StepQueue()
+        self._steps = StepQueue(self.state)
         self._stepping: Lot | None = None
+        options = {name: getattr(policy, name, None) for name in inspect.signature(type(policy)).parameters}
+        self._watch = Watch(settings.batch, policy.collects, options)
         self._refused_in_row = 0
         self._last_refusal = ""
         self._hungry: set[int] = set()
@@ -113,7 +124,8 @@ class Coordinator:
                 if found := self._live(worker, ticket):
                     self._settle(found, Fate.DECLINED)
                     self._count_batches(found.lot, found.size)
-                    self._hungry.add(worker)
+                    self._hungry |= {worker, *self._passed}
+                    self.policy.settled(self.state, self.state.members[worker], found.size, now)
                 self._answered(worker, ticket)
             case e.Released(worker, ticket):
                 if found := self._live(worker, ticket):
@@ -123,6 +135,8 @@ class Coordinator:
                 if member := self.state.members.get(worker):
                     if member.absent and not any(t.state is TicketState.STARTED for t in member.lost.values()):
                         self._back(member)  # parameters were all that it waited for
+                    if version == self.state.version > member.version:
+                        member.downlink.add(now - self.state.published)
                     member.version = max(member.version, version)
                     if member.awaits is not None and version >= member.awaits[0]:
                         member.turn.add(now - member.awaits[1])
@@ -148,14 +162,19 @@ class Coordinator:
         member = Member(worker, Mean(pace), lookahead, now, version)
         self.state.members[worker] = member
         self._hungry.add(worker)
+        self.policy.came(self.state, member, now)
 
     def _left(self, worker: int, reason: str) -> None:
         member = self.state.members.pop(worker, None)
         if member is None:
             return
         self._hungry.discard(worker)
+        self._watch.left(worker)
         for ticket in list(member.tickets.values()):
             self._give_back(ticket, reason)
+        self._hungry.update(self.state.members)  # somebody may have waited for this one
+        if not member.absent:
+            self.policy.went(self.state, member, self._heard)
 
     def _live(self, worker: int, ticket: int) -> Ticket | None:
         found = self.state.ledger.tickets.get(ticket)
@@ -204,11 +223,11 @@ class Coordinator:
         computed = [ticket.computed for ticket in known if ticket is not None and ticket.computed is not None]
         if computed:
             member.uplink.add(now - max(computed))
-        self._judge(push, member, max(computed, default=None))
+        self._judge(push, member, max(computed, default=None), now)
         for ticket in push.tickets:
             self._answered(push.worker, ticket)
 
-    def _judge(self, push: e.Arrived, member: Member, computed: float | None) -> None:
+    def _judge(self, push: e.Arrived, member: Member, computed: float | None, now: float) -> None:
         tickets = [found for ticket in push.tickets if (found := self._live(push.worker, ticket))]
         samples = sum(ticket.size for ticket in tickets)
         lots = {ticket.lot.index for ticket in tickets}
@@ -216,7 +235,7 @@ class Coordinator:
             self._discard(push, tickets, "some of its tickets are no longer this worker's")
             return
         lot = tickets[0].lot
-        target = lot.index if self.policy.collects else self._steps.issued
+        target = lot.index if self.policy.collects else self.state.issued
         staleness = target - min(push.versions)
         if computed is not None and member.awaits is None:
             member.awaits = (target + 1, computed)
@@ -224,26 +243,35 @@ class Coordinator:
             self._refuse(push, tickets, samples)
         elif self.policy.too_stale(staleness):
             self._discard(push, tickets, f"staleness {staleness} is beyond the bound")
+            return
         else:
             self._accept(push, tickets, lot, samples, staleness, target)
+        self.policy.settled(self.state, member, samples, now)
 
     def _accept(
         self, push: e.Arrived, tickets: list[Ticket], lot: Lot, samples: int, staleness: int, target: int
     ) -> None:
         self._refused_in_row = 0
+        stale = 0
         for ticket, version in zip(tickets, push.versions, strict=True):
             if version < target:
-                lot.stale += ticket.size
+                stale += ticket.size
             self._settle(ticket, Fate.APPLIED)
+        lot.stale += stale
+        self._watch.accepted(
+            target, Contribution(push.worker, min(push.versions), samples, stale, push.norm, push.loss)
+        )
         if not self.policy.collects:
-            rate_scale = samples / self.state.settings.batch
+            rate_scale = samples / self.state.settings.batch * self.policy.rate_scale(staleness)
             add = c.Accumulate(push.worker, push.push, target, samples, 1.0, staleness)
             self._steps.push_due(lot, add, rate_scale, lot.batches_ended(samples, self.state.settings.batch))
             return
-        lot.weight += push.weight
+        lot.weight += push.weight  # summed again, in order, where contributions are held
         add = c.Accumulate(push.worker, push.push, target, samples, push.weight / self.state.settings.batch, staleness)
-        if self.policy.in_rank_order:
-            self._steps.hold(lot, add)
+        if self.state.settings.micro_batch:
+            self._steps.hold(lot, tickets[0].ranges[0], push.weight, add)
+        elif self.policy.in_rank_order:
+            self._steps.hold(lot, (push.worker, push.push), push.weight, add)
         else:
             self._out.append(add)
 
@@ -255,6 +283,7 @@ class Coordinator:
         for ticket in tickets:
             self._settle(ticket, Fate.REFUSED)
         self._count_batches(lot, samples)
+        self._out += self._watch.refused(push.worker, samples, push.verdict)
         self._refused_in_row += samples
         self._last_refusal = push.verdict
         if self._refused_in_row >= REFUSED_BATCHES * self.state.settings.batch:
@@ -322,6 +351,8 @@ class Coordinator:
         self._out.append(c.SitOut(member.worker, "it does not finish what it has begun"))
         for ticket in list(member.tickets.values()):
             self._give_back(ticket, f"worker {member.worker} does not finish it")
+        self._hungry.update(self.state.members)
+        self.policy.went(self.state, member, self._heard)
 
     def _back(self, member: Member) -> None:
         """It shows progress again: how late it was is forgiven."""
@@ -330,6 +361,7 @@ class Coordinator:
         for ticket in member.lost.values():
             ticket.due = None
         self._hungry.add(member.worker)
+        self.policy.came(self.state, member, self._heard)
 
     # Advancing ----------------------------------------------------------------------------------------------
 
@@ -342,7 +374,7 @@ class Coordinator:
             self._begun = True
         for lot in self._course.open_lots(self._out):
             self._choose_sitters()
-            self.policy.opened(self.state, lot)
+            self._out.extend(self.policy.opened(self.state, lot))
             self._hungry.update(self.state.members)
         self._close_lots()
         self._end_epochs()
@@ -379,8 +411,9 @@ class Coordinator:
         lot = self._steps.done(version)
         if lot is None:
             return
-        self.state.version = version
+        self.state.version, self.state.published = version, now
         self._out.append(c.Publish(version))
+        self._out += self._watch.stepped(version - 1)
         if self.policy.collects:
             self.state.ledger.close_lot(lot)
             self._stepping = None
@@ -441,9 +474,12 @@ class Coordinator:
         return any(t.min_version > self.state.version for t in member.queued())
 
     def _grant(self, member: Member, lot: Lot, size: int, min_version: int, now: float) -> None:
-        if lot.free - size == 1:
+        micro_batch = self.state.settings.micro_batch
+        if micro_batch:
+            size = lot.next_block(micro_batch)  # the policy says who and when; what is one is fixed
+        elif lot.free - size == 1:
             size += 1  # a ticket of one sample would be a batch that BatchNorm cannot normalise
-        group = member.groups.get(lot.index) if self.policy.collects else None
+        group = member.groups.get(lot.index) if self.policy.collects and not micro_batch else None
         ticket = self.state.ledger.issue(lot, member.worker, size, min_version, group, now)
         if self.policy.collects:
             member.groups[lot.index] = ticket.group

@@ -61,7 +61,8 @@ class Arrived:
 
     ``versions`` has, per ticket, the parameters it was computed on: bulk and control travel apart, so this may be
     here before ``Started`` is. ``weight`` is the sum of the ``optimizer.step`` weights (samples, unless the script
-    gave others). ``verdict`` is ``"ok"`` or the numeric layer's reason to refuse it.
+    gave others). ``verdict`` is ``"ok"`` or the numeric layer's reason to refuse it. ``norm`` is the gradient's 2-norm
+    (0: not known), ``loss`` the mean loss of its samples, where the script logs one: for the watch alone.
     """
 
     worker: int
@@ -70,6 +71,8 @@ class Arrived:
     versions: tuple[int, ...]
     weight: float
     verdict: str = "ok"
+    norm: float = 0.0
+    loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

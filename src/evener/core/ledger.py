@@ -58,10 +58,11 @@ class Ticket:
 
 @dataclass(slots=True, eq=False)
 class Lot:
-    """``quota`` positions of one epoch, collected together. Counts are in samples."""
+    """``quota`` positions of one epoch from ``start`` on, collected together. Counts are in samples."""
 
     index: int
     epoch: int
+    start: int
     quota: int
     pool: list[Range]
     free: int
@@ -81,6 +82,11 @@ class Lot:
     def complete(self) -> bool:
         """Nothing is in the pool and no ticket is out."""
         return self.settled == self.quota
+
+    def next_block(self, size: int) -> int:
+        """Samples of the first free block, where the lot is handed out in blocks of ``size`` (:func:`ranges.block`)."""
+        start, stop = r.block((self.start, self.start + self.quota), self.pool[0][0], size)
+        return stop - start
 
     def batches_ended(self, samples: int, batch: int) -> int:
         """How many batches the last ``samples`` that were settled have ended; an epoch's remainder is one."""
@@ -134,7 +140,7 @@ class Ledger:
         """Cut the next ``quota`` positions from the stream into a lot of their own."""
         pool = list(r.take(epoch.stream, quota))
         epoch.unlotted -= quota
-        lot = Lot(self._next_lot, epoch.index, quota, pool, quota)
+        lot = Lot(self._next_lot, epoch.index, pool[0][0], quota, pool, quota)
         self.lots[lot.index] = lot
         self._next_lot += 1
         return lot

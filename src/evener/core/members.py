@@ -46,6 +46,7 @@ class Member:
         pace: samples/s it computes now, loading and installing included.
         uplink: seconds from the end of a push's last micro-batch to its arrival.
         turn: seconds from the end of a push's last micro-batch to newer parameters at the worker (``δ`` in the docs).
+        downlink: seconds from the publication of parameters to their being at the worker.
         version: newest version the worker is known to hold.
         lost: tickets that are no longer its own and about which it has not reported its last.
         groups: the group its tickets of a lot are summed in, by lot.
@@ -62,6 +63,7 @@ class Member:
     version: int
     uplink: Mean = field(default_factory=lambda: Mean(0.005))
     turn: Mean = field(default_factory=lambda: Mean(0.02))
+    downlink: Mean = field(default_factory=lambda: Mean(0.015))
     tickets: dict[int, Ticket] = field(default_factory=dict)
     recent: dict[int, deque[float]] = field(default_factory=dict)
     rates: dict[int, float] = field(default_factory=dict)
@@ -79,6 +81,10 @@ class Member:
         recent.append(size / seconds)
         if len(recent) >= ENOUGH:
             self.rates[size] = statistics.median(recent)
+
+    def seconds(self, size: int) -> float:
+        """How long a micro-batch of ``size`` samples takes it, as far as is known."""
+        return size / self.rates.get(size, self.pace.value)
 
     def efficient(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
         """Those of ``sizes`` (ascending) that are not known to be slower, per sample, than a smaller one.
@@ -138,7 +144,7 @@ class Member:
                     ticket.due = None
                     continue
                 if ticket.min_version > self.version:
-                    at = max(at, now + self.turn.value)
+                    at = max(at, now + self.downlink.value)
                 at += ticket.size / self.pace.value
             ticket.due = at + self.uplink.value
             group_due[ticket.group] = max(group_due.get(ticket.group, 0.0), ticket.due)

@@ -116,7 +116,7 @@ class Runner:
 
     worker: int
     saves: float
-    costs: int
+    costs: float
 
 
 def choose_runners(runners: Iterable[Runner], budget: float) -> set[int]:

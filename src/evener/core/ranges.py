@@ -57,3 +57,28 @@ def give_back(pool: list[Range], ranges: tuple[Range, ...]) -> None:
         else:
             merged.append((start, stop))
     pool[:] = merged
+
+
+def block(span: Range, at: int, size: int) -> Range:
+    """The block that begins at position ``at`` when ``span`` is cut into blocks of ``size`` from its start.
+
+    A last block of one position joins its neighbour: alone it would be a micro-batch that BatchNorm cannot normalise.
+
+    Args:
+        span: what is cut.
+        at: where a block begins.
+        size: positions of a block, at least 2.
+
+    Raises:
+        ValueError: no block begins there.
+
+    >>> block((100, 110), 104, 4)
+    (104, 108)
+    >>> block((100, 109), 104, 4)
+    (104, 109)
+    """
+    start, stop = span
+    if not start <= at < stop or (at - start) % size or (at + 1 == stop and at > start):
+        raise ValueError(f"no block of {size} begins at {at} in {start} to {stop}")
+    end = min(at + size, stop)
+    return at, end + 1 if end + 1 == stop else end

@@ -19,6 +19,8 @@ class Settings:
         patience: seconds to wait, from the first join, for the others.
         drop_last: whether an epoch's remainder is dropped.
         seed: of the run; recorded, not used here.
+        micro_batch: samples of every ticket, cut from the step's start, and summed in that order, so that a run is
+            the same to the bit whoever computes what; 0: the policy's to say.
     """
 
     batch: int
@@ -27,16 +29,23 @@ class Settings:
     patience: float = 30.0
     drop_last: bool = False
     seed: int = 0
+    micro_batch: int = 0
 
 
 @dataclass(slots=True)
 class RunState:
-    """Everything that decisions depend on. ``version`` is the newest published version."""
+    """Everything that decisions depend on.
+
+    ``version`` is the newest published version (at time ``published``, in seconds), ``issued`` the one there will be
+    when all steps that are due are done.
+    """
 
     settings: Settings
     ledger: Ledger = field(default_factory=Ledger)
     members: dict[int, Member] = field(default_factory=dict)
     version: int = 0
+    issued: int = 0
+    published: float = 0.0
 
     def lots(self) -> list[Lot]:
         """Open lots, oldest first."""

@@ -6,6 +6,12 @@ from collections import deque
 
 from . import commands as c
 from .ledger import Lot
+from .state import RunState
+
+Place = tuple[int, int]
+"""Where a contribution stands in its lot's sum; no two have the same."""
+
+_Held = tuple[Place, float, c.Accumulate]
 
 
 class StepQueue:
@@ -14,15 +20,15 @@ class StepQueue:
     The next one is said when the numeric layer has reported the one before: in between others may become due.
     """
 
-    def __init__(self) -> None:
-        self.issued = 0
+    def __init__(self, state: RunState) -> None:
+        self._state = state
         self._waiting: deque[tuple[list[c.Accumulate], c.Step, Lot]] = deque()
         self._under_way = False
-        self._held: dict[int, list[c.Accumulate]] = {}
+        self._held: dict[int, list[_Held]] = {}
 
-    def hold(self, lot: Lot, add: c.Accumulate) -> None:
-        """Keep a contribution until its lot is stepped, to be summed in rank order then."""
-        self._held.setdefault(lot.index, []).append(add)
+    def hold(self, lot: Lot, place: Place, weight: float, add: c.Accumulate) -> None:
+        """Keep a contribution of ``weight`` until its lot is stepped, to be summed in the order of places then."""
+        self._held.setdefault(lot.index, []).append((place, weight, add))
 
     def push_due(self, lot: Lot, add: c.Accumulate, rate_scale: float, batches: int) -> None:
         """A step for one push, the learning rate scaled by its part of a batch."""
@@ -34,16 +40,19 @@ class StepQueue:
 
     def lot_due(self, lot: Lot, batch: int) -> None:
         """The step of a complete lot; ``batch`` is ``B``, by which its contributions were divided."""
-        adds = sorted(self._held.pop(lot.index, []), key=lambda add: (add.worker, add.push))
+        held = sorted(self._held.pop(lot.index, []), key=lambda one: one[0])
+        if held:
+            lot.weight = sum(weight for _, weight, _ in held)  # in this order, too
         # 1 where what was applied is the whole batch: no rounding is added to what synchronous SGD computes.
         rescale = 1.0 if lot.weight in (0.0, batch) else batch / lot.weight
-        self._queue(adds, lot.applied, rescale, 1.0, 1, lot)
+        self._queue([add for _, _, add in held], lot.applied, rescale, 1.0, 1, lot)
 
     def _queue(
         self, adds: list[c.Accumulate], samples: int, rescale: float, rate: float, batches: int, lot: Lot
     ) -> None:
-        self._waiting.append((adds, c.Step(self.issued, self.issued + 1, samples, rescale, rate, batches), lot))
-        self.issued += 1
+        step = self._state.issued
+        self._waiting.append((adds, c.Step(step, step + 1, samples, rescale, rate, batches), lot))
+        self._state.issued += 1
 
     def say(self) -> list[c.Command]:
         """The next step's commands, if none is under way."""

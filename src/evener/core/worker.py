@@ -90,7 +90,7 @@ class WorkerCore:
             self.current = ticket
             self._free_since = now
             out.append(c.Tell(e.Started(self.worker, ticket.ticket, self.installed)))
-            out.append(c.Compute(ticket.ticket, ticket.epoch, ticket.ranges, self.installed))
+            out.append(c.Compute(ticket.ticket, ticket.epoch, ticket.ranges, self.installed, ticket.step))
         # One request at a time: the answer is the newest version there is, so a slow link gets no backlog. It is
         # made when the parameters at hand are in use or too old, so little is fetched that is never used.
         if not self._pulling and (self.received == self.installed or self.waits_for_version()):

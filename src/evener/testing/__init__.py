@@ -8,5 +8,6 @@ from __future__ import annotations
 
 from ._books import BrokenPromise
 from .invariants import Invariants
+from .promises import PROMISES, Promises, promises_of
 
-__all__ = ["BrokenPromise", "Invariants"]
+__all__ = ["PROMISES", "BrokenPromise", "Invariants", "Promises", "promises_of"]

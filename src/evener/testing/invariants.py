@@ -12,6 +12,7 @@ from ..core.ledger import Fate
 from ..core.ranges import size
 from ..core.state import Settings
 from ._books import FREE, OUT, Accepted, EpochBook, Held, compare, promise
+from .promises import Promises
 
 APPLIED, DECLINED, REFUSED, DROPPED = (fate.value for fate in Fate)
 
@@ -26,6 +27,7 @@ class Invariants:
         settings: of the run.
         bound: most staleness of an applied contribution, in steps; ``None``: a policy that collects no batches.
         in_rank_order: whether the contributions of a step must come by worker id.
+        promises: what the policy promises beyond the general contract.
 
     Raises:
         BrokenPromise: at the first event after which something does not hold.
@@ -41,14 +43,22 @@ class Invariants:
         ('complete', 2)
     """
 
-    def __init__(self, settings: Settings, bound: int | None = None, in_rank_order: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        bound: int | None = None,
+        in_rank_order: bool = False,
+        promises: Promises | None = None,
+    ) -> None:
         self.settings = settings
+        self.promises = promises or Promises()
         self.bound = bound
         self.in_rank_order = in_rank_order
         self.finish: c.Finish | None = None
         self.version = 0
         self.batches = 0
         self.members: set[int] = set()
+        self._absent: set[int] = set()
         self.books: dict[int, EpochBook] = {}
         self._held: dict[int, Held] = {}
         self._highest = -1
@@ -78,9 +88,11 @@ class Invariants:
         """Note the event; returns the tickets that must be given back in answer."""
         match event:
             case e.Joined(worker):
+                self._gone(worker)
                 self.members.add(worker)
+                self.promises.came(worker)
             case e.Left(worker):
-                self.members.discard(worker)
+                self._gone(worker)
             case e.EpochDrawn(epoch, positions):
                 self.books[epoch] = EpochBook([FREE] * positions)
             case e.Declined(worker, ticket):
@@ -114,6 +126,8 @@ class Invariants:
         whole = len(mine) == len(push.tickets) and len({held.step for held in mine}) == 1
         promise(whole, f"push {key} counts although part of it is not this worker's, or of another step")
         promise(bool(verdicts) == (push.verdict != "ok"), f"push {key} is {push.verdict}: {verdicts}")
+        if not verdicts:
+            self.promises.accepted(push)
         for held in mine:
             self._end(held, REFUSED if verdicts else APPLIED)
         if not verdicts:
@@ -123,6 +137,25 @@ class Invariants:
     def _end(self, held: Held, place: str) -> None:
         del self._held[held.ticket]
         self.books[held.epoch].shift(held.ranges, OUT, place)
+        (self.promises.returned if place == FREE else self.promises.settled)(held.ticket)
+
+    def _gone(self, worker: int) -> None:
+        """A member left. Its going is told once, if it was given up on before."""
+        if worker in self.members and worker not in self._absent:
+            self.promises.went(worker)
+        self.members.discard(worker)
+        self._absent.discard(worker)
+
+    def _sits(self, worker: int, out: bool) -> None:
+        """It was given up on, or counts again."""
+        if worker not in self.members or out == (worker in self._absent):
+            return
+        if out:
+            self._absent.add(worker)
+            self.promises.went(worker)
+        else:
+            self._absent.discard(worker)
+            self.promises.came(worker)
 
     # Commands -----------------------------------------------------------------------------------------------
 
@@ -145,6 +178,8 @@ class Invariants:
                 promise(self.settings.drop_last, "positions are dropped although drop_last is off")
                 promise(size(ranges) < self.settings.batch, "a whole batch is dropped")
                 self.books[epoch].shift(ranges, FREE, DROPPED)
+            case c.SitOut(worker, why):
+                self._sits(worker, bool(why))
             case c.Accumulate():
                 self._added(command)
             case c.Step():
@@ -175,6 +210,7 @@ class Invariants:
             promise(0 <= grant.step - grant.min_version <= self.bound, f"{grant} may be too stale")
             promise(self._epoch_of.setdefault(grant.step, grant.epoch) == grant.epoch, "a step of two epochs")
         book.shift(grant.ranges, FREE, OUT)
+        self.promises.granted(grant)
         self._held[grant.ticket] = Held(grant.ticket, grant.worker, grant.epoch, grant.step, grant.ranges)
 
     def _added(self, add: c.Accumulate) -> None:
@@ -191,6 +227,7 @@ class Invariants:
         else:
             self._epoch_of[add.step] = epoch
         self._adds.append(add)
+        self.promises.added(add)
 
     def _stepped(self, step: c.Step) -> None:
         promise(self._step is None, "two steps at once")

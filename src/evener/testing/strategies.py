@@ -16,6 +16,7 @@ from ..core.state import Settings
 from ..simulation.cluster import Cluster, Host
 from ..simulation.drive import Outcome, Simulation
 from .invariants import Invariants
+from .promises import promises_of
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,9 @@ class Schedule:
 
 
 def watch_for(settings: Settings, policy: Policy) -> Invariants:
-    """The invariants that ``policy`` promises."""
-    bound: int | None = getattr(policy, "bound", 0) if policy.collects else None
-    return Invariants(settings, bound, policy.in_rank_order)
+    """The invariants that ``policy`` promises: what all promise, and its own."""
+    bound: int | None = getattr(policy, "most", getattr(policy, "bound", 0)) if policy.collects else None
+    return Invariants(settings, bound, policy.in_rank_order, promises_of(policy))
 
 
 def times(most: float) -> st.SearchStrategy[float]:
@@ -79,10 +80,12 @@ def hosts(draw: Callable[[st.SearchStrategy[object]], object], faults: bool = Tr
         return host
     stalls: list[tuple[float, float]]
     stalls = draw(st.lists(st.tuples(times(4.0), times(12.0)), max_size=2))  # type: ignore[assignment]
+    joins = pick(st.one_of(st.just(0.0), times(3.0)))
+    lives = draw(st.one_of(st.none(), times(6.0)))
     return replace(
         host,
-        joins=pick(st.one_of(st.just(0.0), times(3.0))),
-        dies=pick(st.one_of(st.none(), times(6.0))),
+        joins=joins,
+        dies=None if lives is None else joins + lives,  # type: ignore[operator]
         stalls=tuple(sorted(stalls)),
         declines=int(pick(st.sampled_from((0, 0, 0, 2, 5)))),
         refused=int(pick(st.sampled_from((0, 0, 0, 3, 7)))),

@@ -105,7 +105,7 @@ class Checker:
                 self._header = header
                 policy = rebuild(header.policy)
                 self._collects = policy.collects
-                self._bound = getattr(policy, "bound", None)
+                self._bound = getattr(policy, "most", getattr(policy, "bound", 0)) if policy.collects else None
             case BrokenLine(number, why, truncated):
                 self._truncated |= truncated
                 if not truncated:

@@ -34,15 +34,16 @@ class PolicyUsed(msgspec.Struct, frozen=True):
     """The policy's name and all its options, defaults included."""
 
     name: str
-    options: dict[str, float | int | str] = {}
+    options: dict[str, bool | float | int | str] = {}
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
     """What was fixed before the run began.
 
     Attributes:
+        kind: ``run``, or ``simulation``: all times are virtual.
         run: the run's id.
-        created: when the record was opened, ISO 8601, UTC.
+        created: when the record was opened, ISO 8601, UTC; empty in a simulation.
         evener: version of the package that wrote it.
         script: the script as it was named.
         settings: the coordinator's.
@@ -95,28 +96,46 @@ class WorkerNote(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
     device: str = ""
 
 
+class StartNote(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="start"):
+    """How long a process took to take part: from its start to ``prepare`` (imports, and the script's own), its probe.
+
+    ``worker`` -1 is the server; ``launched_s``: from the launcher's start to this line.
+    """
+
+    worker: int
+    imports_s: float
+    probe_s: float = 0.0
+    launched_s: float = 0.0
+
+
 class WarningNote(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="warning"):
     """Something a person should know, in words."""
 
     text: str
 
 
-Note = LogNote | TargetNote | WorkerNote | WarningNote
+Note = LogNote | TargetNote | WorkerNote | StartNote | WarningNote
 NOTES: dict[str, type[Note]] = {
     "log": LogNote,
     "target": TargetNote,
     "worker": WorkerNote,
+    "start": StartNote,
     "warning": WarningNote,
 }
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True):
-    """How the run ended. CPU seconds are the processes' own, from the opening of the record to its end."""
+    """How the run ended. CPU seconds are the processes' own, from the opening of the record to its end.
+
+    ``parameters_sha256`` is that of the final parameters' bytes and then of the running statistics'; equal in runs that
+    computed the same.
+    """
 
     ok: bool
     reason: str
     server_cpu_s: float | None = None
     workers_cpu_s: dict[int, float] = {}
+    parameters_sha256: str | None = None
 
 
 # What a reader yields ---------------------------------------------------------------------------------------

@@ -65,9 +65,13 @@ class Writer:
         parameters: int,
         script: str = "",
         positions: int | None = None,
+        kind: str = "run",
+        created: str | None = None,
         notes: Mapping[str, Any] | None = None,
     ) -> None:
         """Open the file and write the first line; fields as in :class:`~evener.trace.schema.Header`.
+
+        ``created`` is now, unless it is given: a simulated run has no time of its own.
 
         Raises:
             FileExistsError: there is a record already. It is not overwritten.
@@ -80,8 +84,9 @@ class Writer:
                 f"{self.path} is the record of an earlier run. Choose another folder, or move it away."
             ) from None
         header = Header(
+            kind=kind,
             run=run,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            created=datetime.now(UTC).isoformat(timespec="seconds") if created is None else created,
             evener=metadata.version("evener"),
             script=script,
             settings=settings,
@@ -127,9 +132,16 @@ class Writer:
         reason: str,
         server_cpu_s: float | None = None,
         workers_cpu_s: Mapping[int, float] | None = None,
+        parameters_sha256: str | None = None,
     ) -> None:
         """Write the last line. What is given to the writer later is not part of the run, and is left out."""
-        end = End(ok=ok, reason=reason, server_cpu_s=server_cpu_s, workers_cpu_s=dict(workers_cpu_s or {}))
+        end = End(
+            ok=ok,
+            reason=reason,
+            server_cpu_s=server_cpu_s,
+            workers_cpu_s=dict(workers_cpu_s or {}),
+            parameters_sha256=parameters_sha256,
+        )
         self._write(b'{"t":%a,"end":%b}\n' % (t, _encode(end)))
         self._ended = True
         self.flush(t)

@@ -6,28 +6,44 @@ from typing import ClassVar
 
 from ..members import Member
 from ..state import RunState
-from .base import Assignment, Policy
+from .per_push import AUTO, PerPush
+
+SCALINGS = ("none", "staleness")
 
 
-class Asynchronous(Policy):
-    """Each push is applied at once, the learning rate scaled by ``k/B`` for its ``k`` samples; nobody waits.
+class Asynchronous(PerPush):
+    """Each push is applied at once; nobody waits.
 
-    A push is ``B/n`` samples. Throughput is the sum of the workers'; the price is staleness of about the number of
-    workers, in steps (Recht et al. 2011; Dean et al. 2012).
+    Throughput is the sum of the workers'; the price is staleness ``τ`` of about the number of workers, in steps
+    (Recht et al., "Hogwild!", NIPS 2011; Dean et al., "Large Scale Distributed Deep Networks", NIPS 2012).
+
+    With ``rate_scaling="staleness"`` a push's learning rate is ``η·(k/B)/max(1, τ)`` (Zhang et al.,
+    "Staleness-aware Async-SGD for Distributed Deep Learning", IJCAI 2016).
+
+    Args:
+        push: samples of a push; ``"auto"``: ``B/n``.
+        rate_scaling: ``"none"`` or ``"staleness"``.
+
+    Raises:
+        ValueError: ``push`` is neither ``"auto"`` nor a whole number from 1, or ``rate_scaling`` is no such word.
     """
 
     name: ClassVar[str] = "asynchronous"
-    collects: ClassVar[bool] = False
 
-    def quota(self, state: RunState, unlotted: int) -> int:
-        """One lot per epoch: there is no batch to collect."""
-        return unlotted
+    def __init__(self, push: int | str = AUTO, rate_scaling: str = "none") -> None:
+        super().__init__(push)
+        if rate_scaling not in SCALINGS:
+            raise ValueError(f"rate_scaling must be one of {', '.join(SCALINGS)}, not {rate_scaling!r}")
+        self.rate_scaling = rate_scaling
 
-    def assign(self, state: RunState, member: Member, now: float) -> Assignment | None:
-        """The next ``B/n`` samples of the oldest epoch that has any."""
-        batch = state.settings.batch
-        push = max(batch // max(1, len(state.members)), min(2, batch))
-        for lot in state.lots():
-            if lot.free:
-                return Assignment(lot, min(push, lot.free), 0)
-        return None
+    def start_from(self, state: RunState, member: Member, size: int, now: float) -> int | None:
+        """Now, on whatever is at hand."""
+        return 0
+
+    def rate_scale(self, staleness: int) -> float:
+        """``1/max(1, τ)``, if it is asked for.
+
+        >>> [Asynchronous(rate_scaling="staleness").rate_scale(staleness) for staleness in (0, 1, 4)]
+        [1.0, 1.0, 0.25]
+        """
+        return 1.0 / max(1, staleness) if self.rate_scaling == "staleness" else 1.0

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
 from .. import plan
+from ..commands import Planned
 from ..ledger import Lot, Ticket, TicketState
 from ..members import Member
 from ..state import RunState
-from .base import Assignment, Late, Policy
+from .base import Assignment, Late, Policy, whole
 
 FRACTION = 0.6
 """Of its share of a step's remainder, what a worker gets as one ticket (guided self-scheduling)."""
@@ -23,11 +25,23 @@ WORTHWHILE = 0.5
 SHORTEST = 0.03
 """Seconds under which a ticket is not worth its overhead, unless it would be more than a sixteenth of the batch."""
 
+FITS = 0.9
+"""A ticket fits into a step if it takes at most this part of it: durations vary, and one late worker delays all."""
+
+COMEBACK = 0.9
+"""Who sits out must fit better than that by this factor to be called back: it must not come and go."""
+
 BANK = 4.0
 """Steps' worth of unspent staleness budget that may be saved up for a hold-up."""
 
 ANSWER = 0.5
 """Seconds in which a worker that hears should answer that it gives a ticket back, or that it started it."""
+
+AUTO = "auto"
+"""The word for a bound that follows from the transfers."""
+
+MOST = 4
+"""The bound where it is :data:`AUTO`, in steps: whoever needs more is served better by a larger batch."""
 
 SLACK = 0.03
 """Seconds of lateness that are noise: a few periods of a CPU quota."""
@@ -43,24 +57,38 @@ class Balanced(Policy):
 
     Args:
         bound: ``S``, the most staleness tolerated, in steps. 0: synchronous SGD with shares in proportion to pace.
+            ``"auto"``: as many steps as the longest way from a worker's push to newer parameters takes at present,
+            at least 1 and at most 4.
         stale_fraction: ``φ``, the mean share of a batch's samples that may have staleness ≥ 1, in [0, 1].
+        look_ahead: whether a ticket that starts ``j`` steps early is computed where momentum will have carried the
+            parameters by then: at ``w_v + Σ_{k=1..j} μᵏ (w_v − w_{v−1})``.
 
     Raises:
-        ValueError: ``bound`` negative, or ``stale_fraction`` outside [0, 1].
+        ValueError: ``bound`` is neither ``"auto"`` nor a whole number from 0, ``stale_fraction`` is outside [0, 1], or
+            ``look_ahead`` is no yes or no.
     """
 
     name: ClassVar[str] = "balanced"
 
-    def __init__(self, bound: int = 1, stale_fraction: float = 0.1) -> None:
-        if bound < 0:
-            raise ValueError(f"bound must be 0 or more steps, not {bound}")
-        if not 0 <= stale_fraction <= 1:
-            raise ValueError(f"stale_fraction must be between 0 and 1, not {stale_fraction}")
+    def __init__(self, bound: int | str = 1, stale_fraction: float = 0.1, look_ahead: bool = False) -> None:
+        number = isinstance(stale_fraction, int | float) and not isinstance(stale_fraction, bool)
+        if not number or not 0 <= stale_fraction <= 1:
+            raise ValueError(f"stale_fraction must be a number between 0 and 1, not {stale_fraction!r}")
+        if look_ahead not in (False, True):
+            raise ValueError(f"look_ahead must be true or false, not {look_ahead!r}")
         self.bound = bound
+        self.most = MOST if bound == AUTO else whole("bound", bound, 0, f"steps (or the word {AUTO!r})")
         self.stale_fraction = stale_fraction
-        self.lots_ahead = max(1, bound)
+        self.look_ahead = bool(look_ahead)
+        self.reproducible = self.most == 0
+        self._reach = 1 if bound == AUTO else self.most
         self._runners: set[int] = set()
         self._bank = 0.0
+
+    @property
+    def lots_ahead(self) -> int:  # type: ignore[override]
+        """Lots that may be open beyond the oldest."""
+        return max(1, self._reach)
 
     # What a worker may do next ------------------------------------------------------------------------------
 
@@ -82,7 +110,9 @@ class Balanced(Policy):
         for lot in lots:
             free += lot.free
             available, *rivals = (self._available(state, m, lot, ready, close) for m, ready in team)
-            close = max(plan.close_time([available, *rivals], free), self._last_landing(lot, now))
+            # Somebody who is late leaves room that is not worth filling: whoever fills it makes the next step late.
+            planned = plan.close_time([available, *rivals], free)
+            close = max(planned, self._last_landing(lot, now))
             if lot.free == 0:
                 continue
             share = CAUTION * available.pace * (close - available.from_time)
@@ -108,7 +138,7 @@ class Balanced(Policy):
         if (first and member.worker in self._runners) or self._bank - promised >= hide:
             if lot.free - hide < sizes[0]:
                 hide = lot.free if lot.free <= 1.5 * sizes[0] else hide
-            return Assignment(lot, hide, max(0, lot.index - self.bound))
+            return Assignment(lot, hide, max(0, lot.index - self._reach))
         return Assignment(lot, size, lot.index)
 
     @staticmethod
@@ -118,8 +148,8 @@ class Balanced(Policy):
 
     def _available(self, state: RunState, member: Member, lot: Lot, ready: float, close: float) -> plan.Capacity:
         """When ``member``, idle from ``ready``, could begin on ``lot``, if the lot before it closes at ``close``."""
-        if lot.index > state.version and not (self.bound and member.worker in self._runners):
-            ready = max(ready, close + member.turn.value)
+        if lot.index > state.version and not (self._reach and member.worker in self._runners):
+            ready = max(ready, close + member.downlink.value)
         return plan.Capacity(member.pace.value, ready, member.uplink.value)
 
     @staticmethod
@@ -133,6 +163,8 @@ class Balanced(Policy):
         return max((due for t in lot.tickets.values() if (due := t.due) is not None), default=now)
 
     def _sizes(self, state: RunState) -> tuple[int, ...]:
+        if state.settings.micro_batch:
+            return (min(state.settings.micro_batch, state.settings.batch),)
         return plan.ladder(state.settings.batch, max(1, len(state.members)))
 
     def _sizes_for(self, state: RunState, member: Member) -> tuple[int, ...]:
@@ -143,16 +175,45 @@ class Balanced(Policy):
 
     # The staleness budget -----------------------------------------------------------------------------------
 
-    def opened(self, state: RunState, lot: Lot) -> None:
-        """Choose who may run ahead into this step."""
-        if not self.bound:
-            return
-        runners = []
-        for member in state.active():
-            hidden = member.pace.value * member.turn.value
-            runners.append(plan.Runner(member.worker, hidden, plan.ceil_to(self._sizes_for(state, member), hidden)))
+    def opened(self, state: RunState, lot: Lot) -> Sequence[Planned]:
+        """Choose who may run ahead into this step, and how far; said when it changes."""
+        if not self.most:
+            return ()
+        before = self._reach, self._runners
+        if self.bound == AUTO:
+            step = state.settings.batch / max(sum(m.pace.value for m in state.active()), 1e-9)
+            longest = max((m.turn.value for m in state.active()), default=0.0)
+            self._reach = max(1, min(MOST, math.ceil(longest / step)))
+        runners = [self._runner(state, member) for member in state.active()]
         budget = self.stale_fraction * lot.quota + max(0.0, self._bank) / BANK
         self._runners = plan.choose_runners(runners, budget)
+        if (self._reach, self._runners) == before:
+            return ()
+        return (Planned(lot.index, self._reach, tuple(sorted(self._runners)), budget),)
+
+    def _runner(self, state: RunState, member: Member) -> plan.Runner:
+        """What running ahead is worth: the wait it saves, or all that ``member`` does if it cannot help otherwise."""
+        seconds, step, fits = self._fit(state, member)
+        hidden = member.pace.value * member.turn.value
+        stale = plan.ceil_to(self._sizes_for(state, member), hidden)
+        if not fits:
+            a_step = stale * min(1.0, step / seconds)
+            return plan.Runner(member.worker, a_step, a_step)
+        return plan.Runner(member.worker, hidden, stale)
+
+    def _fit(self, state: RunState, member: Member) -> tuple[float, float, bool]:
+        """Seconds that its smallest ticket takes, those that the others compute for a batch, and whether it fits in.
+
+        From the publication of one version to that of the next, transfers count for it as for the others.
+        """
+        others = [m for m in state.active() if m is not member]
+        seconds = member.seconds(self._sizes(state)[0]) + member.uplink.value
+        if not others:
+            return seconds, math.inf, True
+        step = state.settings.batch / sum(m.pace.value for m in others)
+        trip = min(m.downlink.value + m.uplink.value for m in others)
+        limit = FITS * (COMEBACK if member.sits_out else 1.0)
+        return seconds, step, seconds + member.downlink.value <= limit * step + trip
 
     def closed(self, state: RunState, lot: Lot) -> None:
         """Settle the budget: what a step did not spend is saved, up to a few steps' worth."""
@@ -161,21 +222,28 @@ class Balanced(Policy):
 
     def too_stale(self, staleness: int) -> bool:
         """Beyond the bound."""
-        return staleness > self.bound
+        return staleness > self.most
 
     # Workers that hold others up ----------------------------------------------------------------------------
 
     def sits_out(self, state: RunState, member: Member) -> str:
-        """A worker sits out when its smallest ticket spans more than ``S + 1`` steps."""
-        others = sum(m.pace.value for m in state.active() if m is not member)
-        if others <= 0:
+        """A worker sits out when its smallest ticket would make the steps of the others longer.
+
+        It fits into a step, or, started on the parameters of ``S`` steps before, into ``S + 1`` of them; the staleness
+        that this costs must be within the budget.
+        """
+        seconds, step, fits = self._fit(state, member)
+        if fits:
             return ""
-        ticket = self._sizes(state)[0] / member.pace.value
-        step = state.settings.batch / others
-        if ticket <= (self.bound + 1) * step:
+        spans = self._reach + 1
+        a_step = self._sizes(state)[0] * min(1.0, step / seconds)
+        if a_step > self.stale_fraction * state.settings.batch or not self._reach:
+            spans = 1
+        elif seconds <= FITS * (COMEBACK if member.sits_out else 1.0) * spans * step:
             return ""
+        allowed = "a step" if spans == 1 else f"{spans} steps"
         return (
-            f"its smallest ticket takes {ticket:.2g} s, more than {self.bound + 1} steps of {step:.2g} s: "
+            f"its smallest ticket takes {seconds:.2g} s, too long for {allowed} of {step:.2g} s: "
             "a larger batch would let it help"
         )
 
@@ -194,7 +262,7 @@ class Balanced(Policy):
             for ticket in group:
                 if ticket.state is TicketState.QUEUED:
                     remedies.append(Late(ticket, expire=ticket.revoked is not None))
-                elif self.bound:
+                elif self.most:
                     remedies.append(Late(ticket, to, expire=to is None))
         return remedies
 
@@ -211,7 +279,7 @@ class Balanced(Policy):
         left = lot.free - taken - sum(ticket.size for ticket in begun)
         # A single sample left over would have to be a ticket of its own.
         fits = left >= 0 and left != 1
-        return lot if fits and lot.index - oldest <= self.bound else None
+        return lot if fits and lot.index - oldest <= self.most else None
 
     def _overdue(self, state: RunState) -> list[tuple[float, list[Ticket]]]:
         """Groups of tickets that the step under way waits for, with the time at which each is overdue.
@@ -230,7 +298,7 @@ class Balanced(Policy):
         for ticket in lot.tickets.values():
             if ticket.revoked is not None:
                 overdue.append((ticket.revoked + ANSWER, [ticket]))
-            elif self.bound or ticket.state is TicketState.QUEUED:
+            elif self.most or ticket.state is TicketState.QUEUED:
                 groups.setdefault(ticket.group, []).append(ticket)
         for group in groups.values():
             others = [m for m in present if m.worker != group[0].worker]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..commands import Planned
 from ..ledger import Lot, Ticket
 from ..members import Member
 from ..state import RunState
@@ -42,12 +43,18 @@ class Policy(ABC):
             otherwise each ticket is pushed alone and stepped at once.
         in_rank_order: contributions of a lot are summed by worker id rather than as they arrive.
         lots_ahead: how many lots beyond the oldest unfinished one may be open.
+        reproducible: it plans with tickets of one fixed size (``Settings.micro_batch``), all computed on the version
+            that their step updates.
+        look_ahead: where it collects, whether a ticket that starts early is computed on parameters extrapolated by
+            momentum to its step.
     """
 
     name: ClassVar[str]
     collects: ClassVar[bool] = True
     in_rank_order: ClassVar[bool] = False
     lots_ahead: int = 1
+    reproducible: bool = False
+    look_ahead: bool = False
 
     def quota(self, state: RunState, unlotted: int) -> int:
         """Size of the next lot, given what is left of the epoch: by default a batch, or the remainder."""
@@ -57,6 +64,29 @@ class Policy(ABC):
     def assign(self, state: RunState, member: Member, now: float) -> Assignment | None:
         """The next ticket for ``member``, or ``None``: nothing for it at present."""
 
+    def check(self, batch: int) -> None:
+        """Whether the options fit a run with so many samples a batch; asked before it begins.
+
+        Raises:
+            ValueError: they do not. The message says what is valid.
+        """
+
+    def came(self, state: RunState, member: Member, now: float) -> None:
+        """``member`` joined, or shows progress again after it was given up on."""
+
+    def went(self, state: RunState, member: Member, now: float) -> None:
+        """``member`` left, or was given up on; it holds no tickets any more."""
+
+    def settled(self, state: RunState, member: Member, samples: int, now: float) -> None:
+        """A push of ``member``, of so many samples, reached its end: applied, refused or declined.
+
+        What it changes is in version ``state.issued``.
+        """
+
+    def rate_scale(self, staleness: int) -> float:
+        """What the learning rate of a push is multiplied by, beside its part of the batch (``collects`` is false)."""
+        return 1.0
+
     def too_stale(self, staleness: int) -> bool:
         """Whether a contribution of this staleness must be discarded and computed again."""
         return False
@@ -65,8 +95,9 @@ class Policy(ABC):
         """Why ``member`` is of no use at present, in words; empty if it is."""
         return ""
 
-    def opened(self, state: RunState, lot: Lot) -> None:
-        """A lot was opened. A chance to plan it."""
+    def opened(self, state: RunState, lot: Lot) -> Sequence[Planned]:
+        """A lot was opened. A chance to plan it; what is returned goes into the record."""
+        return ()
 
     def closed(self, state: RunState, lot: Lot) -> None:
         """A lot was stepped. A chance to learn from it."""
@@ -78,3 +109,32 @@ class Policy(ABC):
     def late(self, state: RunState, now: float) -> Sequence[Late]:
         """What to do about tickets that hold others up at ``now``."""
         return ()
+
+
+def whole(name: str, value: object, least: int, unit: str) -> int:
+    """``value`` as the whole number that the option ``name`` must be.
+
+    Raises:
+        ValueError: it is not a whole number, or below ``least``.
+
+    >>> whole("bound", 3, 0, "clocks")
+    3
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be a whole number of {unit}, {least} or more, not {value!r}")
+    return value
+
+
+def check_micro_batch(micro_batch: int, policy: Policy) -> None:
+    """Raise unless ``policy`` can keep to micro-batches of so many samples (0: it need not).
+
+    Raises:
+        ValueError: it cannot, or the number is no size of a micro-batch.
+    """
+    if micro_batch and not policy.reproducible:
+        raise ValueError(
+            "a reproducible run needs the policy balanced with bound 0, where every gradient is of the step's own "
+            f"parameters; under {policy.name} as it is set, time decides"
+        )
+    if micro_batch < 0 or micro_batch == 1:
+        raise ValueError(f"a micro-batch has 2 samples or more, not {micro_batch}: BatchNorm cannot normalise one")

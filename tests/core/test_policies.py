@@ -1,0 +1,89 @@
+"""A policy is one file: found by itself, and held to the contract without further doing."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+
+from evener.core import policies
+from evener.core.policies import POLICIES, Policy, discover
+from evener.launch import LaunchError
+from evener.launch.options import check_policy
+from evener.runtime.place import PolicyChoice
+from evener.testing.strategies import Schedule, schedules
+from evener.trace import describe, rebuild
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "add-a-policy.md"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder whose files count as the package's."""
+    folder = tmp_path_factory.mktemp("policies")
+    policies.__path__.append(str(folder))
+    known = set(sys.modules)
+    yield folder
+    policies.__path__.remove(str(folder))
+    for name in set(sys.modules) - known:
+        if name.startswith(policies.__name__):
+            del sys.modules[name]
+    importlib.invalidate_caches()
+
+
+@pytest.fixture(scope="module")
+def proportional(folder: Path) -> Iterator[type[Policy]]:
+    """The policy of the page, dropped into the package."""
+    code = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    assert len(code) == 1
+    (folder / "proportional.py").write_text(code[0])
+    importlib.invalidate_caches()
+    found = discover()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(POLICIES, "proportional", found["proportional"])
+        yield found["proportional"]
+
+
+def test_all_that_there_are_are_found() -> None:
+    assert list(discover()) == ["asynchronous", "balanced", "delayed", "dynamic", "stale", "synchronous"]
+
+
+@given(schedule=schedules())
+def test_the_policy_of_the_page_keeps_the_contract(proportional: type[Policy], schedule: Schedule) -> None:
+    outcome = schedule.run(proportional())
+    assert outcome.finish is not None
+
+
+@given(schedule=schedules(faults=False))
+def test_the_policy_of_the_page_applies_every_position(proportional: type[Policy], schedule: Schedule) -> None:
+    outcome = schedule.run(proportional())
+    assert outcome.finish is not None
+    assert outcome.finish.reason == "complete"
+
+
+def test_the_policy_of_the_page_can_be_chosen_and_is_recorded(proportional: type[Policy]) -> None:
+    check_policy(PolicyChoice("proportional", {"least": 8}))
+    with pytest.raises(LaunchError, match="least must be a whole number of samples, 2 or more, not 1"):
+        check_policy(PolicyChoice("proportional", {"least": 1}))
+    with pytest.raises(LaunchError, match=r"synchronous has no option 'least'.* proportional has it"):
+        check_policy(PolicyChoice("synchronous", {"least": 1}))
+    used = describe(proportional(least=8))  # type: ignore[call-arg]
+    assert (used.name, used.options) == ("proportional", {"least": 8})
+    assert isinstance(rebuild(used), proportional)
+
+
+def test_two_policies_of_one_name_are_an_error(folder: Path) -> None:
+    twin = folder / "twin.py"
+    twin.write_text("from .stale import Stale\nclass Twin(Stale):\n    pass\n")
+    importlib.invalidate_caches()
+    try:
+        with pytest.raises(ValueError, match="two policies are called 'stale'"):
+            discover()
+    finally:
+        twin.unlink()
+        importlib.invalidate_caches()
