@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo demo-quick test lint compare clean
+.PHONY: demo demo-quick test lint compare study study-quick bench bench-quick clean
 
 demo: $(VENV)/.installed
 	$(BIN)/evener demo
@@ -25,6 +25,22 @@ lint: $(VENV)/.dev
 compare: $(VENV)/.dev
 	$(BIN)/python -m pytest -m comparison -s
 
+# Every policy with real gradients: hours for the whole, under half an hour for the quick part. Ctrl-C keeps what is
+# finished, and the same command goes on from there. The real processes at the end want an otherwise idle machine.
+study: $(VENV)/.study
+	$(BIN)/python -m study --real
+
+study-quick: $(VENV)/.study
+	$(BIN)/python -m study --quick
+
+# Against the peers, on an emulated cluster: needs root, two cores and an otherwise idle machine; under 40 minutes, and
+# under three. The peers get virtual environments of their own (benchmarks/README.md).
+bench: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.run full
+
+bench-quick: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.run quick
+
 $(VENV)/.python:
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "evener needs Python 3.11 or newer; set PYTHON="'
 	$(PYTHON) -m venv $(VENV)
@@ -34,9 +50,13 @@ $(VENV)/.installed: $(VENV)/.python pyproject.toml constraints.txt
 	$(PIP) install --constraint constraints.txt --editable .
 	touch $@
 
+$(VENV)/.study: $(VENV)/.installed
+	$(PIP) install --constraint constraints.txt --editable '.[study]'
+	touch $@
+
 $(VENV)/.dev: $(VENV)/.installed
 	$(PIP) install --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) dist build
+	rm -rf $(VENV) benchmarks/.envs dist build

@@ -23,7 +23,9 @@ def test_the_whole_demo(staged: Path, capfd: pytest.CaptureFixture[str]) -> None
     out, err = capfd.readouterr()
     results = json.loads(Path("out.json").read_text())
     assert [run["policy"] for run in results["runs"]] == ["synchronous", "balanced"]
-    assert [run["options"] for run in results["more_runs"]] == [{"bound": 0, "stale_fraction": 0.1}]
+    assert [run["options"] for run in results["more_runs"]] == [
+        {"bound": 0, "stale_fraction": 0.1, "look_ahead": False}
+    ]
     assert results["speedup"] > 1
     for run in results["runs"] + results["more_runs"]:
         assert run["seed"] == 3

@@ -49,7 +49,7 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "train.py", "--speeds", "1,0"], "positive number, not 0"),
         (["run", "train.py", "--speeds", "1,2", "--workers", "3"], "2 speeds were given for 3 workers"),
         (["run", "train.py", "--workers", "0"], "at least 1 worker"),
-        (["run", "train.py", "--policy", "best"], "synchronous, asynchronous, balanced"),
+        (["run", "train.py", "--policy", "best"], "asynchronous, balanced, delayed, dynamic, stale, synchronous"),
         (["run", "train.py", "--policy", "synchronous", "--bound", "1"], "no option 'bound'"),
         (["run", "train.py", "--bound", "-1"], "0 or more"),
         (["run", "train.py", "--stale-fraction", "1.5"], "between 0 and 1"),

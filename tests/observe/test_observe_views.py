@@ -9,6 +9,8 @@ import pytest
 from rich.console import Console, RenderableType
 from simulated_records import simulate
 
+from evener.core import commands as c
+from evener.core import events as e
 from evener.core.policies import Asynchronous, Balanced, Policy, Synchronous
 from evener.core.state import Settings
 from evener.observe import LiveView, RunSummary, render, summarise
@@ -172,3 +174,33 @@ def test_warnings_are_shown_as_they_come(tmp_path: Path) -> None:
         writer.note(0.1, "warning", text="a stranger knocked")
         view.update(tail.lines())
     assert "! a stranger knocked" in _text(view.render())
+
+
+def test_what_the_watch_says_is_shown_while_it_runs_and_at_the_end(tmp_path: Path) -> None:
+    view, tail = LiveView(), Tail(tmp_path)
+    with Writer(tmp_path) as writer:
+        writer.header(run="r", settings=Settings(batch=8, epochs=1), policy=Balanced(), parameters=1)
+        writer.event(0.1, e.StepDone(1, 0.0), [c.Publish(1), c.Warn("learning rate", "the loss rose to 9")])
+        writer.flush(0.1)
+        view.update(tail.lines())
+        assert "! the loss rose to 9" in _text(view.render())
+        assert view.new_warnings() == ["the loss rose to 9"]
+        assert view.new_warnings() == []
+        writer.end(1.0, ok=True, reason="complete")
+    summary = summarise(tmp_path)
+    assert summary.to_dict()["warnings"] == ("the loss rose to 9",)
+    assert summary.startup_s is None
+    assert "! the loss rose to 9" in " ".join(_text(render([summary])).split())
+
+
+def test_the_start_is_split_where_the_slowest_process_lost_its_time(tmp_path: Path) -> None:
+    with Writer(tmp_path) as writer:
+        writer.header(run="r", settings=Settings(batch=8, epochs=1), policy=Balanced(), parameters=1)
+        writer.note(0.5, "start", worker=-1, imports_s=2.0, launched_s=3.5)
+        writer.note(1.0, "start", worker=0, imports_s=2.0, probe_s=0.5)
+        writer.note(1.5, "start", worker=1, imports_s=2.5, probe_s=0.25)
+        for version in (1, 2):
+            writer.event(1.0 + version, e.StepDone(version, 0.0), [])
+        writer.note(9.0, "start", worker=2, imports_s=60.0, probe_s=1.0)
+        writer.end(9.5, ok=True, reason="complete")
+    assert summarise(tmp_path).startup_s == {"total": 5.0, "imports": 2.5, "probe": 0.25, "rest": 2.25}

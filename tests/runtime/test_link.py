@@ -86,14 +86,14 @@ def ready(server: Server, link: Link) -> Link:
 
 def test_a_grant_is_heard_while_parameters_are_under_way(server: Server, ready: Link) -> None:
     server.grant(1)
-    assert ready.work() == Compute(1, 0, b"8 bytes.", 0)
+    assert ready.work() == Compute(1, 0, ((1, 2),), b"8 bytes.", 0)
     assert server.hear(p.Pull) == p.Pull(0)
     # Two of three chunks are on their way, and the third is not sent before the worker has acted on a ticket.
     server.version(1, slice(0, 2))
     server.grant(2)
     ready.done(False, 0)
     work = [ready.work(), ready.work()]
-    assert work == [Push((1,), (0,)), Compute(2, 0, b"8 bytes.", 0)]
+    assert work == [Push((1,), (0,)), Compute(2, 0, ((2, 3),), b"8 bytes.", 0)]
     server.version(1, slice(2, 3))
     assert server.hear(e.Received) == e.Received(4, 1)
     server.grant(3, min_version=1)
@@ -131,7 +131,7 @@ def test_a_new_membership_forgets_the_work_of_the_old(server: Server, ready: Lin
     # What was computed for the old membership is not counted, and cannot pass for a ticket of the new one.
     server.grant(3)
     new = ready.work()
-    assert new == Compute(3, 0, b"8 bytes.", 1)
+    assert new == Compute(3, 0, ((3, 4),), b"8 bytes.", 1)
     assert not ready.done(False, old.generation)
     assert ready.done(False, 1)
     assert server.hear(e.Computed).worker == 7  # type: ignore[union-attr]

@@ -106,9 +106,9 @@ class Run:
         """Start a worker; ``changes`` are of its place."""
         self._start(f"worker{index}", arguments, msgspec.structs.replace(self.place, index=index, **changes))
 
-    def alone(self, *arguments: str) -> None:
-        """Start the script without a launcher."""
-        self._start("alone", arguments, None)
+    def alone(self, *arguments: str, name: str = "alone") -> None:
+        """Start the script without a launcher; a ``name`` of its own lets several run."""
+        self._start(name, arguments, None)
 
     def _start(self, name: str, arguments: Sequence[str], place: Place | None) -> None:
         environment = place.environment() if place else {"EVENER_PLACE": ""}

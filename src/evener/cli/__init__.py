@@ -13,6 +13,7 @@ from importlib import metadata
 
 VERBS = {
     "run": "train a script on several workers of this machine",
+    "simulate": "train a script on a made-up cluster, in one process: real gradients, virtual time",
     "demo": "see the gain: a small network on real data, four workers of unequal speed",
 }
 """Verb → what ``evener --help`` says of it. Its module has the functions ``configure`` and ``execute``."""

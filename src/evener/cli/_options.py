@@ -16,6 +16,19 @@ def speeds(text: str) -> tuple[float, ...]:
         ) from None
 
 
+def micro_batch(text: str) -> int:
+    """``32`` → 32 samples."""
+    try:
+        samples = int(text)
+    except ValueError:
+        samples = 0
+    if samples < 2:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is no micro-batch; write a number of samples, 2 or more (BatchNorm cannot normalise one)"
+        )
+    return samples
+
+
 def target(text: str) -> tuple[str, float]:
     """``test_accuracy=0.9`` → name and value."""
     name, _, value = text.partition("=")

@@ -41,6 +41,8 @@ class Lines:
     def tick(self) -> None:
         """Show what is new in the record."""
         if self._update():
+            for text in self._view.new_warnings():
+                self.note(f"warning: {text}")
             for line in self._view.epoch_lines():
                 print(line, flush=True)
 

@@ -24,16 +24,18 @@ TARGET = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much the demo trains: batch in samples, part of the data set, and how long it takes in words."""
+    """How much the demo trains: batch in samples, part of the data set, how long it takes in words, and the sizes of
+    micro-batch that the limit is measured with."""
 
     epochs: int
     batch: int
     fraction: float
     words: str
+    sizes: tuple[int, ...]
 
 
-FULL = Size(epochs=10, batch=1024, fraction=1.0, words="some minutes")
-QUICK = Size(epochs=1, batch=512, fraction=0.4, words="about a minute")
+FULL = Size(epochs=10, batch=1024, fraction=1.0, words="some minutes", sizes=(8, 16, 32, 64, 128))
+QUICK = Size(epochs=1, batch=512, fraction=0.4, words="about a minute", sizes=(16, 32, 64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Leg:
 
     folder: str
     policy: str
-    options: dict[str, float | int | str]
+    options: dict[str, bool | float | int | str]
     words: str
 
 
@@ -179,4 +181,5 @@ class _Plan:
         from .. import launch
 
         screen.note("measuring what the workers compute without any communication (the limit)")
-        return launch.measure_limit(dataclasses.replace(self.options, record=self.folder / name), screen)
+        options = dataclasses.replace(self.options, record=self.folder / name)
+        return launch.measure_limit(options, screen, self.size.sizes)

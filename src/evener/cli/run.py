@@ -8,15 +8,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import _options
+from . import _options, _policy
 
 if TYPE_CHECKING:
     from ..launch import RunOptions
 
+MICRO_BATCH = 32
+"""Samples of a micro-batch in a reproducible run, where the user names no other number."""
+
 STOPPED = 128
 """Exit codes above it name the signal that ended a run."""
-
-POLICY_OPTIONS = ("bound", "stale_fraction")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,20 +32,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="processes that compute (default: one for each speed, else 2-4)",
     )
     add("--speeds", metavar="8,4,2,1", type=_options.speeds, help="emulate workers of unequal speed")
-    add(
-        "--policy",
-        metavar="NAME",
-        default="balanced",
-        help="synchronous, asynchronous, balanced (the default)",
-    )
-    add("--bound", metavar="S", type=int, help="balanced: the most staleness tolerated, in steps (default: 1)")
-    add(
-        "--stale-fraction",
-        metavar="PHI",
-        type=float,
-        help="balanced: mean share of a batch that may be stale (default: 0.1)",
-    )
+    _policy.configure(parser)
     add("--seed", metavar="N", type=int, default=0, help="of the run (default: 0)")
+    add(
+        "--reproducible",
+        action="store_true",
+        help="the same parameters to the bit, whatever the workers; balanced with --bound 0",
+    )
+    add(
+        "--micro-batch",
+        metavar="N",
+        type=_options.micro_batch,
+        help=f"with --reproducible: samples that a worker computes at once (default: {MICRO_BATCH})",
+    )
     add(
         "--target",
         metavar="NAME=VALUE",
@@ -87,9 +87,12 @@ def execute(options: argparse.Namespace) -> int:
 
 def _asked(options: argparse.Namespace) -> RunOptions:
     from .. import launch
-    from ..runtime.place import PolicyChoice
 
-    chosen = {name: value for name in POLICY_OPTIONS if (value := getattr(options, name)) is not None}
+    policy = _policy.choice(options)
+    if options.micro_batch is not None and not options.reproducible:
+        raise launch.LaunchError("--micro-batch is for reproducible runs: add --reproducible, or leave it out.")
+    if options.reproducible and options.policy == "balanced":
+        policy.options.setdefault("bound", 0)
     workers = options.workers
     if workers is None:
         workers = len(options.speeds) if options.speeds else launch.default_workers()
@@ -98,8 +101,9 @@ def _asked(options: argparse.Namespace) -> RunOptions:
         arguments=tuple(options.script_arguments),
         workers=workers,
         speeds=options.speeds or (),
-        policy=PolicyChoice(options.policy, chosen),
+        policy=policy,
         seed=options.seed,
+        micro_batch=(options.micro_batch or MICRO_BATCH) if options.reproducible else 0,
         targets=dict(options.target),
         port=options.port,
         record=options.record,
@@ -121,11 +125,14 @@ def _summarise(record: Path, options: argparse.Namespace, asked: RunOptions) -> 
 
 
 def _compare(asked: RunOptions) -> str:
-    """The command that runs the same under the policy to compare with."""
+    """The command that runs the same under the policy to compare with; of a reproducible run, on other workers."""
     words = ["evener", "run", str(asked.script), "--workers", str(asked.workers)]
     if asked.speeds:
         words[3:] = ["--speeds", ",".join(f"{speed:g}" for speed in asked.speeds)]
-    words += ["--policy", "balanced" if asked.policy.name == "synchronous" else "synchronous"]
+    if asked.micro_batch:
+        words[3:] = ["--workers", str(asked.workers + 1), "--reproducible", "--micro-batch", str(asked.micro_batch)]
+    else:
+        words += ["--policy", "balanced" if asked.policy.name == "synchronous" else "synchronous"]
     if asked.seed:
         words += ["--seed", str(asked.seed)]
     for name, value in asked.targets.items():

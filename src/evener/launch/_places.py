@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..runtime.place import Place
+from ..runtime.place import DETERMINISTIC, LIMIT_SIZES, Place
 from .options import HOST, RunOptions, cuda_devices, free_port
 from .slowness import Emulation
 
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +27,15 @@ class Plan:
     token: str
     address: str
     devices: int
+    sizes: tuple[int, ...] = LIMIT_SIZES
+    launched: float = 0.0
 
     @classmethod
-    def of(cls, options: RunOptions, run: str, folder: Path) -> Plan:
+    def of(cls, options: RunOptions, run: str, folder: Path, sizes: tuple[int, ...] = LIMIT_SIZES) -> Plan:
         """Choose a token and an address."""
         port = options.port if options.port is not None else free_port()
         token = secrets.token_urlsafe(24)
-        return cls(options, run, folder.resolve(), token, f"tcp://{HOST}:{port}", cuda_devices())
+        return cls(options, run, folder.resolve(), token, f"tcp://{HOST}:{port}", cuda_devices(), sizes, time.time())
 
     @property
     def command(self) -> list[str]:
@@ -60,11 +63,15 @@ class Plan:
             workers=options.workers,
             policy=options.policy,
             seed=options.seed,
+            micro_batch=options.micro_batch,
             record="" if role == "worker" else str(self.folder),
             targets=options.targets,
             slowness=slowed[index] if slowed and role != "server" else None,
             threads=1 if self._one_thread else 0,
             device=f"cuda:{index % self.devices}" if self.devices and role != "server" else "",
+            sizes=self.sizes,
+            launched=self.launched,
+            spawned=time.time(),
             notes=self._notes(emulation) if role == "server" else {},
         )
 
@@ -72,9 +79,9 @@ class Plan:
     def _one_thread(self) -> bool:
         """Several share the machine; were each to start a thread per core, they would wait for each other.
 
-        Unless the user has said how many threads.
+        Unless the user has said how many threads. In a reproducible run several would add up in any order.
         """
-        return self.options.workers > 1 and "OMP_NUM_THREADS" not in os.environ
+        return self.options.micro_batch > 0 or (self.options.workers > 1 and "OMP_NUM_THREADS" not in os.environ)
 
     def _notes(self, emulation: Emulation | None) -> dict[str, str | float | int | list[float]]:
         notes: dict[str, str | float | int | list[float]] = {"script": self.options.script.name}
@@ -86,5 +93,6 @@ class Plan:
 
     def environment(self, place: Place) -> dict[str, str]:
         """All of the environment of the process at ``place``."""
-        threads = dict.fromkeys(_THREADS, "1") if place.threads == 1 else {}
-        return {**os.environ, **threads, "PYTHONUNBUFFERED": "1", **place.environment()}
+        threads = dict.fromkeys(THREADS, "1") if place.threads == 1 else {}
+        fixed = DETERMINISTIC if place.micro_batch else {}
+        return {**fixed, **os.environ, **threads, "PYTHONUNBUFFERED": "1", **place.environment()}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from ..runtime.place import LIMIT_SIZES
 from ..trace import Rates, read_limit, write_limit
 from . import folders, slowness
 from ._places import Plan
@@ -28,7 +29,7 @@ class StoppedError(Exception):
         self.code = code
 
 
-def measure_limit(options: RunOptions, screen: Screen | None = None) -> Path:
+def measure_limit(options: RunOptions, screen: Screen | None = None, sizes: tuple[int, ...] = LIMIT_SIZES) -> Path:
     """Measure what each worker of a run could do alone, all of them at once and as fast as in the run.
 
     Each process runs the script up to ``prepare``, measures there, and writes ``rate-INDEX.json``.
@@ -36,6 +37,7 @@ def measure_limit(options: RunOptions, screen: Screen | None = None) -> Path:
     Args:
         options: of the run to measure for; its ``record`` is the folder for the result.
         screen: where output goes.
+        sizes: of micro-batch, in samples; each worker's best counts.
 
     Returns:
         The file ``limit.json`` in the run's folder.
@@ -51,7 +53,7 @@ def measure_limit(options: RunOptions, screen: Screen | None = None) -> Path:
         folder = folders.make(name, options.record)
         # The workers leave files for each other, too; a folder of its own keeps those of another time out.
         with tempfile.TemporaryDirectory(prefix="measuring-", dir=folder) as workplace:
-            plan = Plan.of(options, name, Path(workplace))
+            plan = Plan.of(options, name, Path(workplace), sizes)
             slowed = slowness.emulate(options.speeds, name, quotas=not plan.devices)
             with slowed as emulation, Crew(screen) as crew:
                 for index in range(options.workers):

@@ -8,11 +8,13 @@ import os
 import shutil
 import socket
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
 from ..core.policies import POLICIES
+from ..core.policies.base import check_micro_batch
 from ..runtime.place import PolicyChoice
 from ..trace import record_path
 from . import _cgroups, slowness
@@ -36,6 +38,8 @@ class RunOptions:
         speeds: relative speeds to emulate, one for each worker; empty: as fast as the machine lets them be.
         policy: by name, with the options that differ from the policy's own defaults.
         seed: of the run.
+        micro_batch: samples of a micro-batch in a reproducible run, which gives the same parameters to the bit whatever
+            its workers; needs ``balanced`` with ``bound`` 0. 0: not reproducible.
         targets: metrics whose reaching is noted, with the value to reach.
         port: of the server, on the loopback address; ``None``: any free one.
         record: folder for the run's record; ``None``: ``runs/<run id>`` below the current folder.
@@ -47,6 +51,7 @@ class RunOptions:
     speeds: tuple[float, ...] = ()
     policy: PolicyChoice = field(default_factory=PolicyChoice)
     seed: int = 0
+    micro_batch: int = 0
     targets: dict[str, float] = field(default_factory=dict)
     port: int | None = None
     record: Path | None = None
@@ -57,9 +62,7 @@ class RunOptions:
         Raises:
             LaunchError: with the first thing that is wrong.
         """
-        if not self.script.is_file():
-            what = "is a folder" if self.script.is_dir() else "does not exist"
-            raise LaunchError(f"the script {self.script} {what}. Give the path of a Python file.")
+        check_script(self.script)
         if self.workers < 1:
             raise LaunchError(f"a run needs at least 1 worker, not {self.workers}.")
         if self.speeds and len(self.speeds) != self.workers:
@@ -72,16 +75,49 @@ class RunOptions:
         except ValueError as error:
             raise LaunchError(str(error)) from None
         check_policy(self.policy)
-        for name, value in self.targets.items():
-            if not math.isfinite(value):
-                raise LaunchError(f"the target {name}={value:g} is not a finite number.")
-        if self.record is not None and record_path(self.record).exists():
-            raise LaunchError(
-                f"{self.record} already holds the record of a run, and records are never overwritten. "
-                "Choose another folder, or move that one away."
-            )
+        try:
+            check_micro_batch(self.micro_batch, POLICIES[self.policy.name](**self.policy.options))
+        except ValueError as error:
+            raise LaunchError(f"{error}.") from None
+        check_targets(self.targets)
+        check_record(self.record)
         if self.port is not None:
             check_port(self.port)
+
+
+def check_script(script: Path) -> None:
+    """Whether there is such a file.
+
+    Raises:
+        LaunchError: there is none.
+    """
+    if not script.is_file():
+        what = "is a folder" if script.is_dir() else "does not exist"
+        raise LaunchError(f"the script {script} {what}. Give the path of a Python file.")
+
+
+def check_targets(targets: Mapping[str, float]) -> None:
+    """Whether these values can be reached.
+
+    Raises:
+        LaunchError: one is not finite.
+    """
+    for name, value in targets.items():
+        if not math.isfinite(value):
+            raise LaunchError(f"the target {name}={value:g} is not a finite number.")
+
+
+def check_record(folder: Path | None) -> None:
+    """Whether a record may be written into ``folder``.
+
+    Raises:
+        LaunchError: it holds one already.
+    """
+    if folder is not None and record_path(folder).exists():
+        raise LaunchError(
+            f"{folder} already holds the record of a run, and records are never overwritten. "
+            "Choose another folder, or move that one away."
+        )
 
 
 def check_policy(choice: PolicyChoice) -> None:
@@ -97,7 +133,7 @@ def check_policy(choice: PolicyChoice) -> None:
         if option not in valid:
             has = f"it has {', '.join(valid)}" if valid else "it has none"
             others = [name for name in POLICIES if option in policy_options(name)]
-            whose = f" {', '.join(others)} has it." if others else ""
+            whose = f" {', '.join(others)} {'have' if len(others) > 1 else 'has'} it." if others else ""
             raise LaunchError(f"the policy {choice.name} has no option '{option}': {has}.{whose}")
     try:
         POLICIES[choice.name](**choice.options)

@@ -35,6 +35,7 @@ class LiveView:
     def __init__(self) -> None:
         self.tally = Tally()
         self._told = 0
+        self._warned = 0
 
     def update(self, lines: Iterable[Line]) -> None:
         """Take the next lines of the record."""
@@ -73,6 +74,12 @@ class LiveView:
             lines.append("  ".join(facts))
             self._told += 1
         return lines
+
+    def new_warnings(self) -> list[str]:
+        """The warnings that have come since the last call."""
+        new = self.tally.warnings[self._warned :]
+        self._warned += len(new)
+        return new
 
     # The panel ----------------------------------------------------------------------------------------------
 

@@ -41,10 +41,13 @@ class WorkerSummary:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """One run. ``docs/record.md`` says how each value is computed; ``None`` stands for what is not known."""
+    """One run. ``docs/record.md`` says how each value is computed; ``None`` stands for what is not known.
+
+    ``micro_batch`` is 0 unless the run is reproducible; then runs of equal settings have equal ``parameters_sha256``.
+    """
 
     policy: str
-    options: dict[str, float | int | str]
+    options: dict[str, bool | float | int | str]
     samples_per_second: float | None
     utilisation: float | None
     stale_fraction: float
@@ -70,11 +73,14 @@ class RunSummary:
     script: str
     batch: int
     seed: int
+    micro_batch: int
+    parameters_sha256: str | None
     evener: str
     targets: tuple[dict[str, Any], ...]
     warnings: tuple[str, ...]
     problems: tuple[str, ...]
     notes: dict[str, Any]
+    startup_s: dict[str, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain values, for JSON."""
@@ -142,12 +148,28 @@ def summarise(record: str | os.PathLike[str], limit: Limit | float | None = None
         script=header.script,
         batch=header.settings.batch,
         seed=header.settings.seed,
+        micro_batch=header.settings.micro_batch,
+        parameters_sha256=end.parameters_sha256 if end else None,
         evener=header.evener,
         targets=targets,
         warnings=tuple(tally.warnings),
         problems=accounting.problems,
         notes=header.notes,
+        startup_s=_startup(tally),
     )
+
+
+def _startup(tally: Tally) -> dict[str, float] | None:
+    """From the launcher's start to the first step's end, and the parts of it that are not ours to shorten.
+
+    They are those of the process that was ready last by them: all others waited for it.
+    """
+    if tally.launched is None or tally.first_step is None:
+        return None
+    total = tally.first_step - tally.launched
+    slowest = max(tally.starts.values(), key=lambda start: start.imports_s + start.probe_s)
+    rest = total - slowest.imports_s - slowest.probe_s
+    return {"total": total, "imports": slowest.imports_s, "probe": slowest.probe_s, "rest": rest}
 
 
 def _worker(work: Work, tally: Tally, notes: dict[str, Any]) -> WorkerSummary:

@@ -14,6 +14,9 @@ from rich.text import Text
 from . import words
 from .summary import RunSummary, WorkerSummary, speedup
 
+DIGITS = 16
+"""Of a SHA-256 in the table, enough to compare by eye; the record and ``--json`` have all 64."""
+
 ACROSS = 3
 """Runs side by side; further ones follow below, so that 80 columns are enough."""
 
@@ -84,6 +87,10 @@ def _measures(runs: Sequence[RunSummary]) -> Table:
     table.add_row("mean stale fraction", *(f"{run.stale_fraction:.2f}" for run in runs))
     table.add_row("server CPU", *(_server_cpu(run) for run in runs))
     table.add_row("each sample exactly once", *(_once(run) for run in runs))
+    if any(run.micro_batch for run in runs):
+        table.add_row("reproducible", *(_reproducible(run) for run in runs))
+    if any(run.parameters_sha256 for run in runs):
+        table.add_row("parameters, SHA-256", *((run.parameters_sha256 or "-")[:DIGITS] for run in runs))
     if not all(run.ok for run in runs):
         ended = (Text("yes") if run.ok else Text("NO", style="bold red") for run in runs)
         table.add_row("ended well", *ended)
@@ -126,6 +133,10 @@ def _once(run: RunSummary) -> Text:
     if not run.counted_once:
         return Text("NO", style="bold red")
     return Text("so far", style="yellow") if run.unfinished_samples else Text("yes", style="green")
+
+
+def _reproducible(run: RunSummary) -> str:
+    return f"yes, m = {run.micro_batch}" if run.micro_batch else "no"
 
 
 # The workers ------------------------------------------------------------------------------------------------

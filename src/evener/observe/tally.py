@@ -21,6 +21,7 @@ from ..trace import (
     Line,
     LogNote,
     NoteLine,
+    StartNote,
     TargetNote,
     WarningNote,
     WorkerNote,
@@ -97,7 +98,9 @@ class Tally:
     """Follows a record. Counts are in samples.
 
     Attributes:
-        first_grant, last_step: between them lies the run's total time.
+        first_grant, last_step: between them lies the run's total time. ``first_step``: when the first was done;
+        ``launched``: when the launcher began (below 0).
+        starts: how long each process took to take part in the first step; -1 is the server.
         logs: the newest note with each logged name, by (source, name); ``epoch_logs``: values by epoch.
     """
 
@@ -107,7 +110,10 @@ class Tally:
         self.finish: c.Finish | None = None
         self.now = 0.0
         self.first_grant: float | None = None
+        self.first_step: float | None = None
         self.last_step: float | None = None
+        self.launched: float | None = None
+        self.starts: dict[int, StartNote] = {}
         self.applied = self.refused = self.declined = self.discarded = self.dropped = 0
         self.steps = 0
         self.version = 0
@@ -158,6 +164,11 @@ class Tally:
                 self.targets.append(target)
             case NoteLine(_, WorkerNote(worker=worker, name=name)):
                 self._work(worker).name = name
+            case NoteLine(t, StartNote() as start):
+                if self.first_step is None:
+                    self.starts.setdefault(start.worker, start)
+                if start.launched_s:
+                    self.launched = t - start.launched_s
             case NoteLine(_, WarningNote(text=text)):
                 self.warnings.append(text)
             case HeaderLine(_, header):
@@ -209,6 +220,7 @@ class Tally:
                 self.positions[epoch] = positions
             case e.StepDone(version):
                 self.version = version
+                self.first_step = t if self.first_step is None else self.first_step
                 self.last_step = t
             case e.SnapshotTaken():
                 self.held = False
@@ -273,6 +285,8 @@ class Tally:
                 work.sat_out = why or work.sat_out
             case c.Hold():
                 self.held = True
+            case c.Warn(_, text):
+                self.warnings.append(text)
             case c.Finish():
                 self.finish = command
             case _:

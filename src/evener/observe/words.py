@@ -77,12 +77,13 @@ def score(name: str, value: float | None) -> str:
 def options(chosen: Mapping[str, float | int | str]) -> str:
     """A policy's options.
 
-    >>> options({"bound": 1, "stale_fraction": 0.25})
+    >>> options({"bound": 1, "stale_fraction": 0.25, "look_ahead": False})
     'S = 1, φ ≤ 0.25'
     """
     if chosen.get("bound") == 0:  # nothing is ever stale, so its budget says nothing
         chosen = {name: value for name, value in chosen.items() if name != "stale_fraction"}
-    return ", ".join(OPTIONS.get(name, name + " = {}").format(value) for name, value in chosen.items())
+    said = ((name, value) for name, value in chosen.items() if value is not False)
+    return ", ".join(OPTIONS.get(name, name + " = {}").format(value) for name, value in said)
 
 
 def count(number: int, thing: str) -> str:

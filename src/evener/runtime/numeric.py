@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import math
+from typing import NamedTuple, Protocol
 
 from ..core import commands as c
 from .protocol import Entry, Push
 
 Buffer = memoryview
 """Flat bytes. The layout is the implementer's; both sides have the same one because their entries agree."""
+
+
+class Verdict(NamedTuple):
+    """On a contribution: ``word`` is ``"ok"`` or why it must not count; ``norm`` the gradient's 2-norm, if it is ok."""
+
+    word: str
+    norm: float = 0.0
 
 
 class ServerNumeric(Protocol):
@@ -23,8 +31,8 @@ class ServerNumeric(Protocol):
     def draw(self, epoch: int) -> Buffer:
         """The sampler's order for ``epoch`` as int64 data set indices."""
 
-    def verdict(self, head: Push, payload: Buffer) -> str:
-        """``"ok"``, or why this contribution must not count."""
+    def verdict(self, head: Push, payload: Buffer) -> Verdict:
+        """Whether this contribution may count."""
 
     def accumulate(self, step: int, head: Push, payload: Buffer, factor: float) -> None:
         """Add ``factor · ḡ`` to the batch gradient of ``step``."""
@@ -37,3 +45,11 @@ class ServerNumeric(Protocol):
 
     def end_epoch(self, epoch: int, version: int) -> None:
         """Step the epoch scheduler and keep a snapshot."""
+
+
+def loss_of(metrics: dict[str, tuple[float, float]]) -> float | None:
+    """The mean of the metric ``loss``, else of the first whose name contains that; ``None`` if none, or not finite."""
+    name = "loss" if "loss" in metrics else min((name for name in metrics if "loss" in name.lower()), default=None)
+    total, weight = metrics[name] if name is not None else (0.0, 0.0)
+    mean = total / weight if weight else math.nan
+    return mean if math.isfinite(mean) else None

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
+import time
+from typing import Any, Literal
 
 import msgspec
 
 VARIABLE = "EVENER_PLACE"
 """The environment variable that holds a :class:`Place` as JSON. Unset: the script runs alone, as plain training."""
+
+DETERMINISTIC = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "MKL_CBWR": "AUTO", "PYTHONHASHSEED": "0"}
+"""Environment in which a reproducible run's libraries compute the same each time; what a user has set is kept."""
+
+
+LIMIT_SIZES = (8, 16, 32, 64, 128)
+"""Micro-batches among which each worker's best makes the limit, in samples."""
 
 
 class Slowness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,7 +36,7 @@ class PolicyChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A policy by name, with its options."""
 
     name: str = "balanced"
-    options: dict[str, float | int | str] = {}
+    options: dict[str, bool | float | int | str] = {}
 
 
 class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,7 +44,7 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         role: ``server`` holds parameters and optimizer; ``worker`` computes gradients; ``limit`` only measures how fast
-            this worker is without any communication.
+            this worker is without any communication; ``simulated`` is all of a run in one process.
         index: the worker's number, from 0 (-1 for the server).
         workers: how many workers are expected.
         address: ``tcp://HOST:PORT`` of the server.
@@ -47,10 +55,14 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         targets: metrics whose reaching is noted.
         threads: torch threads of this process (0: leave as it is).
         device: ``cpu``, ``cuda:0`` …; empty: choose.
+        sizes: of micro-batch, in samples, that a ``limit`` worker measures.
+        cluster: what to simulate: a :class:`~evener.simulation.cluster.Cluster` as plain data.
+        micro_batch: the run is reproducible, in micro-batches of so many samples (0: it is not).
+        launched, spawned: when the launcher began, and started this process; seconds since 1970 (0: not known).
         notes: facts for the record's header, such as the emulated speeds.
     """
 
-    role: Literal["server", "worker", "limit"]
+    role: Literal["server", "worker", "limit", "simulated"]
     address: str
     token: str
     run: str
@@ -63,7 +75,12 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     slowness: Slowness | None = None
     threads: int = 0
     device: str = ""
+    sizes: tuple[int, ...] = LIMIT_SIZES
     patience: float = 30.0
+    micro_batch: int = 0
+    cluster: dict[str, Any] = {}
+    launched: float = 0.0
+    spawned: float = 0.0
     notes: dict[str, str | float | int | list[float]] = {}
 
     def environment(self) -> dict[str, str]:
@@ -87,3 +104,8 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f"the environment variable {VARIABLE} does not describe a place in a run ({error}). "
                 "It is set by 'evener run'; unset it to run the script alone."
             ) from error
+
+
+def since(moment: float) -> float:
+    """Seconds since ``moment`` (in seconds since 1970, which several processes share); 0 where it is not known."""
+    return max(0.0, time.time() - moment) if moment else 0.0

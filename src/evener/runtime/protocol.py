@@ -105,11 +105,16 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """Worker: warmed up, holding ``version``, at ``pace`` samples/s by its own probe."""
+    """Worker: warmed up, holding ``version``, at ``pace`` samples/s by its own probe.
+
+    ``imports_s`` passed from its process's start until the script called ``prepare``; its probe took ``probe_s``.
+    """
 
     version: int
     pace: float | None
     lookahead: int
+    imports_s: float = 0.0
+    probe_s: float = 0.0
 
 
 class Alive(msgspec.Struct, frozen=True):

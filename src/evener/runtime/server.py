@@ -16,7 +16,7 @@ from ..core import events as e
 from ..core.coordinator import Coordinator
 from ..trace import Writer
 from . import protocol as p
-from .numeric import Buffer, ServerNumeric
+from .numeric import Buffer, ServerNumeric, loss_of
 from .transport import Listener
 
 SILENCE = 15.0
@@ -187,8 +187,9 @@ class Server:
                 self._part(peer, message.push, 0, payload)
             case p.Part(push, offset):
                 self._part(peer, push, offset, payload)
-            case p.Ready(version, pace, lookahead):
+            case p.Ready(version, pace, lookahead, imports_s, probe_s):
                 peer.joined = True
+                self.writer.note(self.now(), "start", worker=peer.worker, imports_s=imports_s, probe_s=probe_s)
                 self._tell(e.Joined(peer.worker, version, pace, max(1, min(lookahead, 8))))
             case p.Leave(reason, cpu_s):
                 self.workers_cpu[peer.worker] = cpu_s
@@ -224,6 +225,9 @@ class Server:
             "batch": settings.batch,
             "epochs": settings.epochs,
             "workers": settings.workers,
+            "seed": settings.seed,
+            "micro_batch": settings.micro_batch,
+            "look_ahead": self.coordinator.policy.collects and self.coordinator.policy.look_ahead,
         }
         self._send(peer, "control", p.Welcome(worker, len(self._constants), terms))
         if self.finish is not None:  # too late to help, in time for the result
@@ -258,7 +262,10 @@ class Server:
         self._pushes[peer.worker, number] = head, whole
         verdict = self.numeric.verdict(head, whole)
         weight = head.weight if math.isfinite(head.weight) else 0.0
-        self._tell(e.Arrived(peer.worker, number, head.tickets, head.versions, weight, verdict))
+        loss = loss_of(head.metrics)
+        self._tell(
+            e.Arrived(peer.worker, number, head.tickets, head.versions, weight, verdict.word, verdict.norm, loss)
+        )
         # What was neither taken nor kept is a contribution of a worker that the coordinator does not know.
         if not self.coordinator.state.members.get(peer.worker):
             self._pushes.pop((peer.worker, number), None)

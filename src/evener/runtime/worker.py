@@ -18,6 +18,7 @@ import zmq
 
 from ..core import commands as c
 from ..core import events as e
+from ..core.ranges import Range
 from ..core.worker import WorkerCore
 from . import protocol as p
 from .numeric import Buffer
@@ -47,15 +48,18 @@ class Install:
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """Compute the gradient of the samples ``indices`` (int64 bytes) of ``epoch``.
+    """Compute the gradient of the samples ``indices`` (int64 bytes), at the positions ``ranges`` of ``epoch``.
 
-    ``generation`` is that of the membership (:attr:`Link.generation`) in which the ticket was granted.
+    ``generation`` is that of the membership (:attr:`Link.generation`) in which the ticket was granted. ``early`` is by
+    how many steps the parameters installed are older than those that the gradient will change.
     """
 
     ticket: int
     epoch: int
+    ranges: tuple[Range, ...]
     indices: bytes
     generation: int
+    early: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +135,14 @@ class Link:
             self._at_hand = None
         return self.welcome, self.constants, Install(version, data)
 
-    def ready(self, version: int, pace: float | None, lookahead: int) -> None:
-        """Warmed up: from now on tickets come."""
+    def ready(
+        self, version: int, pace: float | None, lookahead: int, imports_s: float = 0.0, probe_s: float = 0.0
+    ) -> None:
+        """Warmed up: from now on tickets come. See :class:`~evener.runtime.protocol.Ready`."""
         assert self.welcome is not None
         with self._lock:
             self._core = WorkerCore(self.welcome.worker, version)
-            self._ready = p.Ready(version, pace, lookahead)
+            self._ready = p.Ready(version, pace, lookahead, imports_s, probe_s)
         self._say(False, self._ready)
 
     def work(self) -> Work | None:
@@ -149,11 +155,11 @@ class Link:
             self._wait(lambda: bool(self._work) or self.finished is not None)
             return self._work.popleft() if self._work else None
 
-    def queued(self) -> list[tuple[int, int, bytes]]:
-        """Tickets granted and not started: ``(ticket, epoch, indices)``, in the order they are likely to run."""
+    def queued(self) -> list[Compute]:
+        """Tickets granted and not started, in the order they are likely to run."""
         with self._lock:
             queue = self._core.queue if self._core else []
-            return [(t.ticket, t.epoch, self._indices[t.ticket]) for t in queue]
+            return [Compute(t.ticket, t.epoch, t.ranges, self._indices[t.ticket], self.generation) for t in queue]
 
     def done(self, declined: bool, generation: int) -> bool:
         """The micro-batch under way is computed, or skipped. False: it was of a membership that is over."""
@@ -257,8 +263,9 @@ class Link:
                     assert self._at_hand is not None and self._at_hand[0] == version
                     self._work.append(Install(*self._at_hand))
                     self._at_hand = None
-                case c.Compute(ticket, epoch):
-                    self._work.append(Compute(ticket, epoch, self._indices.pop(ticket), self.generation))
+                case c.Compute(ticket, epoch, ranges, version, step):
+                    indices, early = self._indices.pop(ticket), max(0, step - version)
+                    self._work.append(Compute(ticket, epoch, ranges, indices, self.generation, early))
                 case c.Push(tickets, versions):
                     self._work.append(Push(tickets, versions))
         self._changed.notify_all()

@@ -1,6 +1,8 @@
-"""Drive a coordinator and one worker machine per host on a virtual clock (timing alone).
+"""Drive a coordinator and one worker machine per host on a virtual clock.
 
-Events are totally ordered by (time, sequence), so a run is a pure function of its arguments.
+Events are totally ordered by (time, sequence), so a run is a pure function of its arguments. With timing alone that is
+all; with real gradients somebody computes each :class:`Task` at the moment it begins, and a
+:class:`~evener.simulation.numeric.Numeric` keeps parameters and sums. Neither changes what happens when.
 """
 
 from __future__ import annotations
@@ -8,18 +10,20 @@ from __future__ import annotations
 import heapq
 import math
 import random
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ..core import commands as c
 from ..core import events as e
 from ..core.coordinator import Coordinator
 from ..core.policies import Policy
-from ..core.ranges import size
+from ..core.ranges import Range, size
 from ..core.state import Settings
 from ..core.worker import WorkerCore
 from .cluster import Cluster, Host
+from .numeric import Numeric, Timing
 
 Observer = Callable[[Coordinator, e.Event, list[c.Command], float], None]
 """Called with the coordinator, what it was just told, what it said to that, and the time."""
@@ -55,9 +59,29 @@ class Outcome:
 
 
 @dataclass(slots=True)
+class Task:
+    """A micro-batch that begins now: the samples of ``ranges``, on ``parameters`` (of ``version``), for ``step``.
+
+    ``parameters`` is what :meth:`~evener.simulation.numeric.Numeric.publish` returned. Whoever computes it sets
+    ``declined`` where the script took no step.
+    """
+
+    worker: int
+    ticket: int
+    epoch: int
+    ranges: tuple[Range, ...]
+    version: int
+    step: int
+    parameters: object
+    declined: bool = False
+
+
+@dataclass(slots=True)
 class _Worker:
     host: Host
     core: WorkerCore
+    parameters: object
+    at_hand: object = None
     alive: bool = True
     tickets: dict[int, int] = field(default_factory=dict)
     computed: int = 0
@@ -69,7 +93,14 @@ class _Worker:
 
 
 class Simulation:
-    """One run. ``observer`` sees the coordinator after every event: the place for invariants in tests.
+    """One run.
+
+    Args:
+        cluster, settings, policy: what runs.
+        positions: samples per epoch, for timing alone.
+        observer: sees the coordinator after every event: the place for a record, or for invariants in tests.
+        keep_log: whether the outcome has a log.
+        numeric: keeps parameters and sums; ``None``: timing alone.
 
     Example:
         >>> from evener.core.policies import Balanced
@@ -88,13 +119,15 @@ class Simulation:
         positions: int,
         observer: Observer | None = None,
         keep_log: bool = True,
+        numeric: Numeric | None = None,
     ) -> None:
         self.cluster = cluster
-        self.positions = positions
         self.coordinator = Coordinator(settings, policy)
         self.outcome = Outcome()
         self._observer = observer
         self._keep_log = keep_log
+        self._numeric = numeric or Timing(positions)
+        self._due: deque[Task | c.EndEpoch] = deque()
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._sequence = 0
         self._now = 0.0
@@ -102,9 +135,29 @@ class Simulation:
         self._workers: dict[int, _Worker] = {}
         self._first_grant: float | None = None
         self._published = 0
+        self._parameters = self._numeric.publish(0)
+
+    @property
+    def now(self) -> float:
+        """The virtual time, in seconds."""
+        return self._now
 
     def run(self, limit: float = 1e6) -> Outcome:
-        """Run to the end.
+        """Run to the end, computing nothing.
+
+        Raises:
+            Stuck: as :meth:`work` does.
+        """
+        for _ in self.work(limit):
+            pass
+        return self.outcome
+
+    def stop(self, reason: str) -> None:
+        """The script wants the run to end."""
+        self._tell(e.StopAsked(reason))
+
+    def work(self, limit: float = 1e6) -> Iterator[Task | c.EndEpoch]:
+        """Run to the end; yields each micro-batch at the moment it begins, and the end of each epoch.
 
         Raises:
             Stuck: the coordinator neither finished nor expects anything, asks for one ``Tick`` after the other, or
@@ -131,7 +184,8 @@ class Simulation:
                 raise Stuck(f"nothing left to happen at {self._now:.3f} s")
             if self._now > limit:
                 raise Stuck(f"not finished after {limit} s")
-        return self.outcome
+            while self._due:
+                yield self._due.popleft()
 
     def _at(self, time: float, action: Callable[[], None]) -> None:
         self._sequence += 1
@@ -151,30 +205,38 @@ class Simulation:
     def _carry_out(self, command: c.Command) -> None:
         match command:
             case c.DrawEpoch(epoch):
-                self._at(self._now, lambda: self._tell(e.EpochDrawn(epoch, self.positions)))
+                positions = self._numeric.draw(epoch)
+                self._at(self._now, lambda: self._tell(e.EpochDrawn(epoch, positions)))
             case c.Grant():
                 if self._first_grant is None:
                     self._first_grant = self._now
+                self._numeric.grant(command)
                 g = command
                 granted = e.Granted(g.ticket, g.epoch, g.step, g.group, g.ranges, g.min_version)
                 self._send(g.worker, granted)
             case c.Revoke(worker, ticket):
                 self._send(worker, e.Revoked(ticket))
             case c.Accumulate(worker, push, step, samples, _, _):
+                self._numeric.accumulate(command)
                 self.outcome.applied += samples
                 source = self._workers[worker]
                 tickets, versions = source.sums.pop(push)
                 self.outcome.stale += sum(source.tickets[t] for t, v in zip(tickets, versions, strict=True) if v < step)
+            case c.Discard(worker, push):
+                self._numeric.discard(worker, push)
             case c.Step(version=version):
+                self._numeric.step(command)
                 seconds = self.cluster.step_seconds
                 self.outcome.steps += 1
                 self._at(self._now + seconds, lambda: self._tell(e.StepDone(version, seconds)))
             case c.Publish(version):
-                self._published = version
+                self._published, self._parameters = version, self._numeric.publish(version)
                 self.outcome.seconds = self._now - (self._first_grant or 0.0)
                 for worker in self._workers:
                     self._answer_pull(worker)
             case c.EndEpoch(epoch):
+                self._numeric.end_epoch(command, self._now)
+                self._due.append(command)
                 self._at(self._now + self.cluster.evaluation, lambda: self._tell(e.SnapshotTaken(epoch)))
             case c.Finish():
                 self.outcome.finish = command
@@ -184,8 +246,9 @@ class Simulation:
     # The workers' side --------------------------------------------------------------------------------------
 
     def _join(self, worker: int, host: Host) -> None:
-        self._workers[worker] = _Worker(host, WorkerCore(worker, self._published))
-        self._tell(e.Joined(worker, self._published, host.pace if self.cluster.probe else None))
+        self._workers[worker] = _Worker(host, WorkerCore(worker, self._published), self._parameters)
+        pace = host.pace_at(self._now) if self.cluster.probe else None
+        self._tell(e.Joined(worker, self._published, pace))
 
     def _die(self, worker: int) -> None:
         if worker in self._workers and self._workers[worker].alive:
@@ -214,24 +277,26 @@ class Simulation:
     def _work(self, worker: int, target: _Worker, command: c.WorkerCommand) -> None:
         host = target.host
         match command:
-            case c.Compute(ticket, _, ranges, _):
+            case c.Compute(ticket, epoch, ranges, version, step):
                 target.tickets[ticket] = size(ranges)
-                seconds = host.overhead + size(ranges) / host.pace
-                if host.noise:
-                    seconds *= math.exp(self._random.gauss(0.0, host.noise))
+                factor = math.exp(self._random.gauss(0.0, host.noise)) if host.noise else 1.0
+                seconds = host.duration(size(ranges), self._now, factor)
                 target.computed += 1
                 declined = bool(host.declines) and target.computed % host.declines == 0
+                task = Task(worker, ticket, epoch, ranges, version, step, target.parameters, declined)
+                self._due.append(task)
                 end = self._awake(target, self._now + seconds)
                 for start, length in host.stalls:
                     if self._now < start <= end:
                         end += length
-                self._at(end, lambda: self._hear(worker, e.ComputeDone(declined)))
+                self._at(end, lambda: self._hear(worker, e.ComputeDone(task.declined)))
             case c.Push(tickets, versions):
                 target.pushes += 1
                 bad = bool(host.refused) and target.pushes % host.refused == 0
                 weight = float(sum(target.tickets[ticket] for ticket in tickets))
-                verdict = "not finite" if bad else "ok"
-                push = e.Arrived(worker, target.pushes, tickets, versions, weight, verdict)
+                push = self._numeric.push(e.Arrived(worker, target.pushes, tickets, versions, weight))
+                if bad:
+                    push = replace(push, verdict="not finite")
                 target.sums[target.pushes] = tickets, versions
                 self._deliver(target, push, self._now + host.uplink)
             case c.Pull(newer_than):
@@ -244,7 +309,7 @@ class Simulation:
                     target.last_report = at
                 self._deliver(target, event, at)
             case c.Install():
-                pass
+                target.parameters, target.at_hand = target.at_hand, None
 
     def _deliver(self, target: _Worker, event: e.Event, at: float) -> None:
         target.sent += 1
@@ -260,6 +325,10 @@ class Simulation:
         target = self._workers[worker]
         if target.alive and target.pull is not None and self._published > target.pull:
             target.pull = None
-            version = self._published
+            version, parameters = self._published, self._parameters
             at = self._awake(target, self._now + target.host.downlink)
-            self._at(at, lambda: self._hear(worker, e.VersionReady(version)))
+            self._at(at, lambda: self._receive(worker, version, parameters))
+
+    def _receive(self, worker: int, version: int, parameters: object) -> None:
+        self._workers[worker].at_hand = parameters
+        self._hear(worker, e.VersionReady(version))

@@ -11,8 +11,9 @@ from torch import nn
 from torch.optim import Optimizer
 
 from .loader import SeamLoader
+from .metrics import Metrics, Scalar
 from .optimizer import AloneOptimizer
-from .session import Scalar, Session, number
+from .session import Session
 from .setup import Setup
 
 
@@ -20,10 +21,11 @@ class AloneSession(Session):
     """No launcher, no server, no workers."""
 
     is_server = True
+    _in_a_run = False
 
     def __init__(self, device: torch.device) -> None:
         super().__init__(device)
-        self._sums: dict[str, tuple[float, float]] = {}
+        self._metrics = Metrics()
         self._epoch_scheduler: Any = None
         self._due = False
 
@@ -39,9 +41,9 @@ class AloneSession(Session):
             self._due = True
             yield epoch
             self._end_epoch()
-            words = "  ".join(f"{name} {total / weight:.4g}" for name, (total, weight) in self._sums.items())
+            words = "  ".join(f"{name} {mean:.4g}" for name, mean in self._metrics.means().items())
             print(f"epoch {epoch + 1}/{count}  {words}  ({time.perf_counter() - began:.1f} s)", flush=True)
-            self._sums.clear()
+            self._metrics.take()
 
     def _batches(self) -> Iterator[Any]:
         yield from self._loader
@@ -56,5 +58,4 @@ class AloneSession(Session):
     def log(self, **values: Scalar) -> None:
         """Average over the epoch; printed at its end."""
         for name, value in values.items():
-            total, weight = self._sums.get(name, (0.0, 0.0))
-            self._sums[name] = total + number(value), weight + 1.0
+            self._metrics.add(name, value)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sized
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
@@ -41,9 +43,48 @@ def check_scheduler(name: str, scheduler: Any, optimizer: object) -> None:
 
 
 def check_model(model: object) -> None:
-    """Raise unless ``model`` is a module."""
+    """Raise unless ``model`` is a module that is complete.
+
+    Raises:
+        TypeError: it is none.
+        ValueError: its lazy layers have no shapes yet.
+    """
     if not isinstance(model, nn.Module):
         raise TypeError(f"prepare() takes a torch.nn.Module first, not {type(model).__name__}")
+    lazy = [name for name, tensor in [*model.named_parameters(), *model.named_buffers()] if is_lazy(tensor)]
+    if lazy:
+        raise ValueError(f"{lazy[0]!r} has no shape yet: call the model once, on a batch, before making the optimizer")
+
+
+def check_clip_norm(clip_norm: object) -> None:
+    """Raise unless ``clip_norm`` is a norm.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is not positive.
+    """
+    if clip_norm is None:
+        return
+    if isinstance(clip_norm, bool) or not isinstance(clip_norm, int | float):
+        raise TypeError(f"clip_norm must be a positive number, not {clip_norm!r}")
+    if not clip_norm > 0:
+        raise ValueError(f"clip_norm must be positive, not {clip_norm}")
+
+
+def copied(model: nn.Module, memo: dict[int, Any]) -> nn.Module:
+    """A deep copy of the model, for the server to train while the script evaluates its own.
+
+    Raises:
+        ValueError: it cannot be copied.
+    """
+    try:
+        return copy.deepcopy(model, memo)
+    except Exception as error:
+        raise ValueError(
+            "the server trains a copy of the model, and this one cannot be copied. If torch.nn.utils.weight_norm is in "
+            "it, use torch.nn.utils.parametrizations.weight_norm; else keep no tensor as an attribute that is neither "
+            f"a parameter nor a buffer. {type(error).__name__}: {error}"
+        ) from error
 
 
 def check_optimizer(optimizer: object) -> None:

@@ -15,10 +15,12 @@ import torch
 
 from ..runtime.place import Place
 from ..runtime.worker import RunError
+from . import reproducible
 from .alone import AloneSession
 from .measuring import LimitSession
 from .serving import ServerSession
 from .session import Session
+from .simulated import SimulatedSession
 from .working import WorkerSession
 
 
@@ -26,8 +28,8 @@ def join() -> Session:
     """Take this process's place in a run.
 
     Returns:
-        A session: alone when no launcher started the process, else the server's, a worker's, or one that only
-        measures speed.
+        A session: alone when no launcher started the process, else the server's, a worker's, that of a simulated run,
+        or one that only measures speed.
 
     Raises:
         ValueError: the launcher's environment variable is damaged.
@@ -35,13 +37,18 @@ def join() -> Session:
     place = Place.here()
     if place is None:
         return AloneSession(choose_device(""))
-    if place.threads:
+    if place.micro_batch:
+        reproducible.begin()
+        reproducible.set_seed(reproducible.Seeds(place.seed).script(), devices=True)
+    elif place.threads:
         torch.set_num_threads(place.threads)
     _quiet_errors()
     # torch knows no read-only tensors and warns that what arrived, or is shared, could be written to. It is only read.
     warnings.filterwarnings("ignore", message="The given buffer is not writable")
     if place.role == "server":
         return ServerSession(place, choose_device("cpu" if not place.device else place.device))
+    if place.role == "simulated":
+        return SimulatedSession(place, choose_device("cpu" if not place.device else place.device))
     if place.role == "limit":
         return LimitSession(place, choose_device(place.device))
     return WorkerSession(place, choose_device(place.device))

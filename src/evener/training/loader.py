@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
+from ..runtime.worker import Compute
+from .reproducible import Key, Seeds, set_seed
+
 
 class SeamLoader:
     """Looks like the user's loader; only what it yields is ours.
@@ -37,6 +40,11 @@ class SeamLoader:
         return getattr(self._loader, name)
 
 
+def fetch(loader: DataLoader[Any], indices: bytes | memoryview) -> Any:
+    """The collated batch of these samples (int64), loaded in this process."""
+    return loader.collate_fn(_Samples(loader.dataset).__getitems__(np.frombuffer(indices, dtype=np.int64).tolist()))
+
+
 LOOKAHEAD = 4
 """Most tickets a worker with loader processes keeps in its queue."""
 
@@ -51,28 +59,33 @@ class TicketLoader:
 
     Args:
         loader: the user's; everything but its sampler is kept.
-        queued: the tickets granted and not started, as ``(ticket, indices)``.
+        queued: the tickets granted and not started.
+        seeds: of a reproducible run: each sample is loaded with a random state of its own.
     """
 
-    def __init__(self, loader: DataLoader[Any], queued: Callable[[], list[tuple[int, bytes]]]) -> None:
+    def __init__(
+        self, loader: DataLoader[Any], queued: Callable[[], list[Compute]], seeds: Seeds | None = None
+    ) -> None:
         self._queued = queued
-        self._wanted: tuple[int, bytes] | None = None
+        self._seeds = seeds
+        self._wanted: Compute | None = None
         self._submitted: deque[int | None] = deque()
         self._loaded: dict[int, Any] = {}
         self._options = options(loader)
         self._loader = loader
         self._batches: Iterator[Any] | None = None
 
-    def load(self, ticket: int, indices: bytes) -> Any:
+    def load(self, work: Compute) -> Any:
         """The collated batch of a ticket's samples."""
+        ticket = work.ticket
         if ticket in self._loaded:
             return self._loaded.pop(ticket)
         if ticket not in self._submitted:
-            self._wanted = ticket, indices
+            self._wanted = work
         if self._batches is None:
             self._batches = iter(
                 DataLoader(
-                    _Samples(self._loader.dataset),
+                    (_Samples if self._seeds is None else _SeededSamples)(self._loader.dataset),
                     batch_sampler=_Endless(self._next_indices),
                     collate_fn=_Collate(self._loader.collate_fn),
                     **self._options,
@@ -82,26 +95,26 @@ class TicketLoader:
             batch = next(self._batches)
             arrived = self._submitted.popleft()
             if arrived == ticket:
-                alive = {queued for queued, _ in self._queued()}
+                alive = {queued.ticket for queued in self._queued()}
                 self._loaded = {key: value for key, value in self._loaded.items() if key in alive}
                 return batch
             if arrived is not None:
                 self._loaded[arrived] = batch
 
-    def _next_indices(self) -> list[int]:
+    def _next_indices(self) -> list[Any]:
         if self._wanted is not None:
-            ticket, indices = self._wanted
+            work = self._wanted
             self._wanted = None
         else:
             known = {*self._submitted, *self._loaded}
-            ahead = [one for one in self._queued() if one[0] not in known] if self._loader.num_workers else []
+            ahead = [one for one in self._queued() if one.ticket not in known] if self._loader.num_workers else []
             if not ahead:
                 self._submitted.append(None)
                 return []
-            ticket, indices = ahead[0]
-        self._submitted.append(ticket)
-        decoded: list[int] = np.frombuffer(indices, dtype=np.int64).tolist()
-        return decoded
+            work = ahead[0]
+        self._submitted.append(work.ticket)
+        decoded: list[int] = np.frombuffer(work.indices, dtype=np.int64).tolist()
+        return decoded if self._seeds is None else self._seeds.keyed(decoded, work.epoch, work.ranges)
 
     def close(self) -> None:
         """End the loader's own processes."""
@@ -122,10 +135,10 @@ def options(loader: DataLoader[Any]) -> dict[str, Any]:
 class _Endless:
     """A batch sampler without end."""
 
-    def __init__(self, next_indices: Callable[[], list[int]]) -> None:
+    def __init__(self, next_indices: Callable[[], list[Any]]) -> None:
         self._next_indices = next_indices
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[Any]]:
         while True:
             yield self._next_indices()
 
@@ -163,6 +176,21 @@ class _Samples(Dataset[Any]):
 
     def __len__(self) -> int:
         return len(self._dataset)
+
+
+class _SeededSamples(_Samples):
+    """The user's data set, its random state set for each sample; for each batch, if it loads batches itself."""
+
+    def __getitems__(self, keys: list[Key]) -> list[Any]:  # type: ignore[override]
+        found: list[Any] = []
+        if hasattr(self._dataset, "__getitems__"):
+            if keys:
+                set_seed(keys[0][1])
+            return super().__getitems__([index for index, _ in keys])
+        for index, seed in keys:
+            set_seed(seed)
+            found.append(self._dataset[index])
+        return found
 
 
 class _Collate:

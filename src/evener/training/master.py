@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import hashlib
 import math
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..core import commands as c
-from ..runtime.numeric import Buffer
+from ..runtime.numeric import Buffer, Verdict
 from ..runtime.protocol import Push
+from .checks import copied
 from .setup import Setup
 from .statistics import Pool
 from .store import FlatStore
@@ -71,7 +72,7 @@ class Master:
         self._clip_norm = setup.clip_norm
         trained = trained_parameters(setup.optimizer)
         memo: dict[int, Any] = {}
-        self.model = copy.deepcopy(setup.model, memo)
+        self.model = copied(setup.model, memo)
         masters = {id(p): memo[id(p)] if id(p) in memo else nn.Parameter(p.detach().clone()) for p in trained}
         self.store = FlatStore(self.model, [masters[id(p)] for p in trained])
         _rebind(setup.optimizer, masters)
@@ -100,20 +101,23 @@ class Master:
             )
         return memoryview(np.asarray(order, dtype=np.int64).tobytes())
 
-    def verdict(self, head: Push, payload: Buffer) -> str:
-        """Whether the contribution is made of finite numbers, and of as many as it should be."""
+    def verdict(self, head: Push, payload: Buffer) -> Verdict:
+        """Whether the contribution is made of finite numbers, and of as many as it should be.
+
+        One pass over the gradient: its norm is finite if all its values are (and their squares do not overflow).
+        """
         if len(payload) != self.push_bytes:
-            return f"{len(payload)} bytes instead of {self.push_bytes}"
+            return Verdict(f"{len(payload)} bytes instead of {self.push_bytes}")
         if not (math.isfinite(head.weight) and head.weight > 0):
-            return f"a weight of {head.weight}"
+            return Verdict(f"a weight of {head.weight}")
         if head.present and len(head.present) != len(self.store.parameters):
-            return f"{len(head.present)} gradient flags for {len(self.store.parameters)} parameters"
+            return Verdict(f"{len(head.present)} gradient flags for {len(self.store.parameters)} parameters")
         norm = torch.linalg.vector_norm(self._gradient(payload)).item()
         if not math.isfinite(norm):
-            return "its gradient has values that are not finite (NaN or infinite)"
+            return Verdict("its gradient has values that are not finite (NaN or infinite)")
         if not np.isfinite(self._pool(payload).whole).all():
-            return "its BatchNorm statistics have values that are not finite (NaN or infinite)"
-        return "ok"
+            return Verdict("its BatchNorm statistics have values that are not finite (NaN or infinite)")
+        return Verdict("ok", norm)
 
     def accumulate(self, step: int, head: Push, payload: Buffer, factor: float) -> None:
         """Add ``factor · ḡ`` to the batch gradient of ``step``, and pool the statistics."""
@@ -162,6 +166,13 @@ class Master:
         if self._epoch_scheduler is not None:
             self._epoch_scheduler.step()
         self.snapshots.append(Snapshot(epoch, version, self._published))
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the published parameters: their bytes in the layout's order, then the running statistics'."""
+        start = self.store.statistics.state_bytes
+        digest = hashlib.sha256(self._published[start:])
+        digest.update(self._published[:start])
+        return digest.hexdigest()
 
     # Inside -------------------------------------------------------------------------------------------------
 

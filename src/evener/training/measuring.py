@@ -19,14 +19,12 @@ from torch.utils.data import DataLoader
 
 from ..runtime.place import Place
 from .loader import options
+from .metrics import Scalar, number
 from .optimizer import IdleOptimizer
-from .session import Scalar, Session, number
+from .session import Session
 from .setup import Setup
 from .statistics import RunningStatistics
 from .warmup import Throttle, probe
-
-SIZES = (8, 16, 32, 64, 128)
-"""Micro-batch sizes tried, in samples."""
 
 SECONDS = 1.2
 """Time given to each size, at least; a micro-batch that has begun is finished."""
@@ -61,7 +59,7 @@ class LimitSession(Session):
 
 
 class LimitLoader:
-    """Yields the user's batches in each of :data:`SIZES`, and keeps the time."""
+    """Yields the user's batches in each of its place's sizes, and keeps the time."""
 
     def __init__(self, loader: DataLoader[Any], folder: Path, place: Place, throttle: Throttle | None) -> None:
         self._loader = loader
@@ -75,7 +73,7 @@ class LimitLoader:
     def __iter__(self) -> Iterator[Any]:
         self._meet("ready")
         rates: dict[str, float] = {}
-        for size in SIZES:
+        for size in self._place.sizes:
             if size > self._loader.batch_size:  # type: ignore[operator]
                 break
             yield from self._measure(size, rates)

@@ -64,7 +64,7 @@ class SeamOptimizer(Optimizer):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear the gradients."""
-        for group in self.inner.param_groups:
+        for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
@@ -128,25 +128,42 @@ class WorkerOptimizer(SeamOptimizer):
 
     Args:
         inner: the user's optimizer; it is never stepped here.
-        store: the flat layout.
         stepped: called with the weight that ``step`` was given (``None``: the samples), to add the micro-batch.
     """
 
-    def __init__(self, inner: Optimizer, store: FlatStore, stepped: Callable[[float | None], None]) -> None:
+    def __init__(self, inner: Optimizer, stepped: Callable[[float | None], None]) -> None:
         super().__init__(inner)
-        self.sum = GradientSum(store)
         self._stepped = stepped
-        self._hyperparameters = _hyperparameters(inner)
+        self._hyperparameters = _hyperparameters(self)
 
     def step(self, closure: Callable[[], float] | None = None, *, weight: float | None = None) -> None:  # type: ignore[override]
         """Contribute; see :class:`SeamOptimizer`."""
         self.refuse_closure(closure)
-        if _hyperparameters(self.inner) != self._hyperparameters:
+        if _hyperparameters(self) != self._hyperparameters:
             raise ScriptError(
                 "the optimizer's parameter groups were changed on a worker, where they have no effect: the server "
                 "steps. Pass schedulers to session.prepare(..., step_scheduler=…, epoch_scheduler=…)."
             )
         self._stepped(weight)
+
+
+class SimulatedOptimizer(WorkerOptimizer):
+    """A worker's in the loop over the loader, the server's outside: its groups are those that there are in a real run.
+
+    To be made before the server's side takes ``inner`` over. ``on_worker`` is for the session to set.
+    """
+
+    def __init__(self, inner: Optimizer, stepped: Callable[[float | None], None]) -> None:
+        self.on_worker = True
+        # With the parameters of the user's model; from here on the server's schedulers change only its own groups.
+        self._groups = [{**group, "params": [*group["params"]]} for group in inner.param_groups]
+        super().__init__(inner, stepped)
+        self.on_worker = False
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        """A worker's or the server's."""
+        return self._groups if self.on_worker else self.inner.param_groups
 
 
 class GradientSum:

@@ -7,7 +7,6 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,31 +16,26 @@ from torch.optim import Optimizer
 from ..core import commands as c
 from ..core import events as e
 from ..core.coordinator import Coordinator
-from ..core.policies import POLICIES, Policy
 from ..core.state import Settings
-from ..runtime.place import Place, PolicyChoice
+from ..runtime.place import Place, since
 from ..runtime.server import Server, process_cpu
 from ..runtime.transport import Listener
 from ..runtime.worker import RunError
 from ..trace import Writer
+from .account import Account, EpochEnd, build_policy
 from .checks import OUTSIDE, check_batch, check_device
 from .loader import SeamLoader
-from .master import Master, Snapshot, trained_parameters
+from .master import Master, trained_parameters
+from .metrics import Scalar, number
 from .optimizer import IdleOptimizer, ScriptError
 from .order import SamplerOrder
-from .session import Scalar, Session, number
+from .reproducible import too_few
+from .session import Session
 from .setup import Setup
 from .store import FlatStore
 
 FAREWELL = 1.0
 """Seconds that workers get for a goodbye when the run is broken off."""
-
-
-@dataclass(frozen=True, slots=True)
-class _EpochEnd:
-    snapshot: Snapshot
-    samples: int
-    at: float
 
 
 class ServerSession(Session):
@@ -55,28 +49,29 @@ class ServerSession(Session):
         self._server: Server | None = None
         self._thread: threading.Thread | None = None
         self._changed = threading.Condition()
-        self._ends: deque[_EpochEnd] = deque()
-        self._received: _EpochEnd | None = None
+        self._ends: deque[EpochEnd] = deque()
+        self._received: EpochEnd | None = None
         self._epoch = 0
         self._over = False
         self._error: BaseException | None = None
         self._reason = ""
-        self._sums: dict[str, tuple[float, float]] = {}
-        self._targets = dict(place.targets)
         self._closed = False
 
     def _prepare(self, setup: Setup) -> tuple[nn.Module, Optimizer, Any]:
         place = self._place
+        self._imports_s = since(place.spawned)
         check_batch(setup.batch, place.workers)
         self._policy = build_policy(place.policy)
+        self._policy.check(setup.batch)
         self._batch = setup.batch
         self._drop_last = setup.loader.drop_last
         self._positions = len(setup.loader.sampler)  # type: ignore[arg-type]
         self._view = FlatStore(setup.model, trained_parameters(setup.optimizer))
         check_device(self._view.device, self.device)
-        self._master = Master(setup, SamplerOrder(setup.loader, place.seed))
+        self._master = Master(setup, SamplerOrder(setup.loader, place.seed, bool(place.micro_batch)))
         self._listener = Listener(place.address, place.token)
         self._writer = Writer(place.record or tempfile.mkdtemp(prefix="evener-"))
+        self._account = Account(self._writer, place)
         return setup.model, IdleOptimizer(setup.optimizer), SeamLoader(setup.loader, self._no_batches)
 
     # The run ------------------------------------------------------------------------------------------------
@@ -108,28 +103,23 @@ class ServerSession(Session):
             patience=place.patience,
             drop_last=self._drop_last,
             seed=place.seed,
+            micro_batch=place.micro_batch,
         )
-        import __main__
-
         self._cpu_before = process_cpu()
-        self._writer.header(
-            run=place.run,
-            settings=settings,
-            policy=self._policy,
-            parameters=self._master.store.size,
-            script=getattr(__main__, "__file__", ""),
-            positions=self._positions,
-            notes={**place.notes, **({"targets": place.targets} if place.targets else {})},
-        )
+        self._account.open(settings, self._policy, self._master, self._positions)
+        if place.micro_batch and (why := too_few(self._batch, place.micro_batch, place.workers)):
+            self._writer.note(0.0, "warning", text=why)
         self._server = Server(
             self._listener,
             Coordinator(settings, self._policy),
             self._master,
             self._writer,
             place.run,
-            self._add_metrics,
+            self._account.add,
             self._end_epoch,
         )
+        launched_s = since(place.launched)
+        self._writer.note(self._server.now(), "start", worker=-1, imports_s=self._imports_s, launched_s=launched_s)
         self._thread = threading.Thread(target=self._serve, name="evener-server", daemon=True)
         atexit.register(self._close, "the script on the server ended")
         self._thread.start()
@@ -194,6 +184,7 @@ class ServerSession(Session):
             reason=reason,
             server_cpu_s=process_cpu() - self._cpu_before,
             workers_cpu_s=self._server.workers_cpu,
+            parameters_sha256=self._master.fingerprint(),
         )
         self._writer.close()
 
@@ -201,64 +192,15 @@ class ServerSession(Session):
 
     def log(self, **values: Scalar) -> None:
         """Metrics of the parameters received last."""
-        end = self._received
-        if end is None:
+        if self._received is None or self._server is None:
             return
         numbers = {name: number(value) for name, value in values.items()}
-        self._note(end, numbers, "server")
-
-    def _note(self, end: _EpochEnd, values: dict[str, float], source: str) -> None:
-        assert self._server is not None
-        self._writer.note(
-            self._server.now(),
-            "log",
-            epoch=end.snapshot.epoch,
-            version=end.snapshot.version,
-            samples=end.samples,
-            at=end.at,
-            values=values,
-            source=source,
-        )
-        for name, value in values.items():
-            wanted = self._targets.get(name)
-            if wanted is not None and reached(name, value, wanted):
-                del self._targets[name]
-                self._writer.note(self._server.now(), "target", name=name, value=wanted, reached=value, at=end.at)
-
-    def _add_metrics(self, metrics: dict[str, tuple[float, float]]) -> None:
-        for name, (total, weight) in metrics.items():
-            before = self._sums.get(name, (0.0, 0.0))
-            self._sums[name] = before[0] + total, before[1] + weight
+        self._account.note(self._server.now(), self._received, numbers)
 
     def _end_epoch(self, command: c.EndEpoch, now: float) -> None:
         # In the loop thread.
         assert self._server is not None
-        end = _EpochEnd(self._master.snapshots.popleft(), self._server.applied, now)
-        means = {name: total / weight for name, (total, weight) in self._sums.items() if weight}
-        self._sums.clear()
-        if means:
-            self._note(end, means, "workers")
+        end = self._account.end_epoch(self._master.snapshots.popleft(), self._server.applied, now)
         with self._changed:
             self._ends.append(end)
             self._changed.notify_all()
-
-
-def build_policy(choice: PolicyChoice) -> Policy:
-    """The policy that a launcher chose.
-
-    Raises:
-        ValueError: no policy has this name, or it does not have these options.
-    """
-    kind = POLICIES.get(choice.name)
-    if kind is None:
-        raise ValueError(f"no policy is called {choice.name!r}; valid are {', '.join(sorted(POLICIES))}")
-    try:
-        return kind(**choice.options)
-    except TypeError as error:
-        raise ValueError(f"policy {choice.name!r} does not take {sorted(choice.options)}: {error}") from error
-
-
-def reached(name: str, value: float, wanted: float) -> bool:
-    """Whether a metric is as good as wanted: at least, or at most for what is called a loss or an error."""
-    lower_is_better = "loss" in name or "error" in name
-    return value <= wanted if lower_is_better else value >= wanted

@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from .metrics import Scalar
 from .optimizer import ScriptError
 from .setup import Setup
-
-Scalar = float | int | Tensor
 
 
 class Session(ABC):
@@ -44,10 +43,14 @@ class Session(ABC):
     is_server: bool = False
     """True where ``model`` receives each epoch's parameters: on the server, and when the script runs alone."""
 
+    _in_a_run: bool = True
+    """Whether the weights are others' to hold once they are prepared."""
+
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._prepared = False
         self._looped = False
+        self._weights: list[tuple[nn.Parameter, int]] = []
 
     def prepare(
         self,
@@ -82,7 +85,9 @@ class Session(ABC):
             raise ScriptError("prepare() was called already: a session trains one model with one optimizer")
         setup = Setup(model, optimizer, loader, step_scheduler, epoch_scheduler, clip_norm)
         self._prepared = True
-        return self._prepare(setup)
+        prepared = self._prepare(setup)
+        self._weights = [(p, p._version) for p in model.parameters()]
+        return prepared
 
     @abstractmethod
     def _prepare(self, setup: Setup) -> tuple[nn.Module, Optimizer, Any]:
@@ -109,6 +114,11 @@ class Session(ABC):
             raise ValueError(f"epochs({count}): at least one epoch is needed")
         if self._looped:
             raise ScriptError("epochs() was called already: a session is one run; make its number of epochs larger")
+        if self._in_a_run and any(parameter._version != version for parameter, version in self._weights):
+            raise ScriptError(
+                "the model's parameters were changed between prepare() and epochs(), which has no effect: prepare() "
+                "took them over. Load or initialise them before session.prepare(model, optimizer, loader)."
+            )
         self._looped = True
         return self._epochs(count)
 
@@ -124,12 +134,3 @@ class Session(ABC):
         alone over its batches; after it on the server, to the parameters just received. Values are numbers or
         tensors of one element.
         """
-
-
-def number(value: Scalar) -> float:
-    """A metric's value.
-
-    Raises:
-        TypeError, ValueError: not a number or a tensor of one element.
-    """
-    return float(value.detach().item()) if isinstance(value, Tensor) else float(value)

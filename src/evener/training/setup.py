@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from .checks import check_loader, check_model, check_optimizer, check_scheduler
+from .checks import check_clip_norm, check_loader, check_model, check_optimizer, check_scheduler
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,7 @@ class Setup:
         check_loader(self.loader)
         check_scheduler("step_scheduler", self.step_scheduler, self.optimizer)
         check_scheduler("epoch_scheduler", self.epoch_scheduler, self.optimizer)
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f"clip_norm must be positive, not {self.clip_norm}")
+        check_clip_norm(self.clip_norm)
 
     @property
     def batch(self) -> int:

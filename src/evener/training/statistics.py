@@ -80,7 +80,7 @@ class RunningStatistics:
 
     def layout(self) -> list[tuple[str, int]]:
         """Names and channels of the layers."""
-        return [(name, module.num_features) for name, module in self.layers]
+        return [(uncompiled(name), module.num_features) for name, module in self.layers]
 
     def owns(self, tensor: Tensor) -> bool:
         """Whether ``tensor`` is one of the running statistics."""
@@ -131,7 +131,8 @@ class RunningStatistics:
     def _hook(self, index: int) -> Any:
         def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             assert isinstance(module, _BatchNorm)
-            if module.training:
+            # Gradient checkpointing runs a forward pass again, inside backward: it shows nothing new.
+            if module.training and torch._C._current_graph_task_id() == -1:
                 mean, variance = _running(module)
                 count = inputs[0].numel() // module.num_features
                 self._pending.append((index, count, mean.detach().clone(), variance.detach().clone()))
@@ -201,6 +202,15 @@ class RunningStatistics:
                 variance = torch.from_numpy(pool.m2[span] / max(count - 1.0, 1.0)).to(running_variance)
                 running_mean.lerp_(mean, momentum)
                 running_variance.lerp_(variance, momentum)
+
+
+def uncompiled(name: str) -> str:
+    """A tensor's name without what ``torch.compile`` puts before it: one process may compile, another need not.
+
+    >>> uncompiled("_orig_mod.0.weight")
+    '0.weight'
+    """
+    return name.replace("_orig_mod.", "")
 
 
 def _running(module: _BatchNorm) -> tuple[Tensor, Tensor]:

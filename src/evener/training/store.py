@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..runtime.protocol import Entry
 from .buffers import tensor_of
-from .statistics import RunningStatistics
+from .statistics import RunningStatistics, uncompiled
 
 
 class FlatStore:
@@ -34,7 +34,7 @@ class FlatStore:
 
     def __init__(self, model: nn.Module, trained: Iterable[nn.Parameter]) -> None:
         self.parameters = list(trained)
-        names = {id(p): name for name, p in model.named_parameters()}
+        names = {id(p): uncompiled(name) for name, p in model.named_parameters()}
         kinds = {(p.dtype, p.device) for p in self.parameters}
         if len(kinds) != 1:
             found = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds)) or "none"
@@ -55,7 +55,7 @@ class FlatStore:
         self.statistics = RunningStatistics(model)
         chosen = {id(p) for p in self.parameters}
         self._constants = [
-            (name, tensor)
+            (uncompiled(name), tensor)
             for name, tensor in [*model.named_parameters(), *model.named_buffers()]
             if id(tensor) not in chosen and not self.statistics.owns(tensor)
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..runtime.place import Slowness
+from .reproducible import check_deterministic
 from .statistics import RunningStatistics
 
 WARM_SECONDS = 0.8
@@ -68,16 +69,25 @@ def probe(
     statistics: RunningStatistics,
     slowness: Slowness | None,
     sizes: Sequence[int] = (),
+    check: Callable[[], None] = lambda: None,
 ) -> tuple[float | None, Throttle | None]:
-    """Warm up at full speed with micro-batches of ``sizes``, slow down, measure: samples/s of forward and backward (``None`` if the model's call is not
-    of the kind ``model(x)`` with ``x`` the first part of a batch), and the throttle if there is one.
+    """Warm up at full speed with micro-batches of ``sizes``, slow down, measure.
 
-    The model is left as it was: no gradients, the same buffers and random state.
+    Returns samples/s of forward and backward (``None`` if the model's call is not of the kind ``model(x)`` with ``x``
+    the first part of a batch), and the throttle if there is one.
+
+    ``check`` is called when the model has run. The model is left as it was: no gradients, the same buffers and random
+    state.
+
+    Raises:
+        ScriptError: the run is reproducible, and an operation of the model is not.
     """
     runnable = _runner(model, loader)
     with _undisturbed(model, statistics):
         # The first call of a size allocates and chooses kernels.
         usable = runnable is not None and runnable(PROBE_SAMPLES) and runnable(PROBE_SAMPLES)
+        if usable:
+            check()
         began = time.perf_counter()
         for size in sizes:
             if not usable or runnable is None or time.perf_counter() - began > WARM_SECONDS:
@@ -108,7 +118,8 @@ def _runner(model: nn.Module, loader: DataLoader[Any]) -> Any:
         if not isinstance(inputs, Tensor):
             return None
         inputs = inputs.to(next(model.parameters()).device)
-    except Exception:
+    except Exception as error:
+        check_deterministic(error)
         return None  # the script's own loop will tell what is wrong, if anything is
 
     def run(size: int) -> bool:
@@ -120,7 +131,8 @@ def _runner(model: nn.Module, loader: DataLoader[Any]) -> Any:
                 return False
             total.backward()  # type: ignore[no-untyped-call]
             synchronize(total.device)
-        except Exception:
+        except Exception as error:
+            check_deterministic(error)
             return False
         return True
 
@@ -130,7 +142,12 @@ def _runner(model: nn.Module, loader: DataLoader[Any]) -> Any:
 @contextmanager
 def _undisturbed(model: nn.Module, statistics: RunningStatistics) -> Iterator[None]:
     """Restore gradients, buffers, modes and random state afterwards."""
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    buffers = [
+        (owner, key, buffer, buffer.detach().clone())
+        for owner in model.modules()
+        for key, buffer in owner._buffers.items()
+        if buffer is not None
+    ]
     gradients = [(p, p.grad) for p in model.parameters()]
     # Module by module: a script may have put a part in eval mode, to freeze its statistics.
     modes = [(module, module.training) for module in model.modules()]
@@ -144,7 +161,8 @@ def _undisturbed(model: nn.Module, statistics: RunningStatistics) -> Iterator[No
             for module, training in modes:
                 module.training = training
             with torch.no_grad():
-                for buffer, before in buffers:
+                for owner, key, buffer, before in buffers:
+                    owner._buffers[key] = buffer  # a forward() may have bound another tensor to the name
                     buffer.copy_(before)
             for parameter, gradient in gradients:
                 parameter.grad = gradient

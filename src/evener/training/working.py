@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,19 +12,22 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ..core.plan import ladder
-from ..runtime.place import Place
+from ..runtime.place import Place, since
 from ..runtime.worker import Compute, Install, Link, Push
+from .batch import BatchInHand
+from .chance import seed_worker
 from .checks import OUTSIDE, check_device
+from .guard import Guard
 from .loader import SeamLoader, TicketLoader, lookahead
+from .look_ahead import LookAhead, Trail
 from .master import trained_parameters
-from .optimizer import ScriptError, WorkerOptimizer
-from .session import Scalar, Session, number
+from .metrics import Metrics, Scalar
+from .optimizer import GradientSum, ScriptError, WorkerOptimizer
+from .reproducible import Slate, begin, seeds_of
+from .session import Session
 from .setup import Setup
 from .store import FlatStore
 from .warmup import Throttle, probe, synchronize
-
-SKIPS = 8
-"""After so many skipped batches, if they are nearly half of all: the script accumulates gradients by hand."""
 
 
 class WorkerSession(Session):
@@ -34,19 +38,18 @@ class WorkerSession(Session):
         self._place = place
         self._throttle: Throttle | None = None
         self._next: Compute | None = None
-        self._current: Compute | None = None
+        self._batch = BatchInHand()
+        self._metrics = Metrics()
         self._epoch = -1
-        self._size = 0
-        self._stepped = True
         self._generation = 0
+        self._slate: Slate | None = None
+        self._look_ahead: LookAhead | None = None
+        self._trail = Trail()
         self._sending: list[memoryview] = []
-        self._metrics: dict[str, tuple[float, float]] = {}
-        self._logged: dict[str, Scalar] = {}
-        self._weight = 0.0
-        self._steps = self._skips = 0
 
     def _prepare(self, setup: Setup) -> tuple[nn.Module, Optimizer, Any]:
         place = self._place
+        imports_s = since(place.spawned)
         model, optimizer, loader = setup.model, setup.optimizer, setup.loader
         self._store = FlatStore(model, trained_parameters(optimizer))
         store = self._store
@@ -56,18 +59,30 @@ class WorkerSession(Session):
         )
         atexit.register(self._leave)
         self._terms, constants, install = self._link.open()
+        if self._terms.settings.get("look_ahead"):
+            self._look_ahead = LookAhead(store, optimizer)
         store.install_constants(constants)
         self._version = install.version
         self._install(install)
+        seeds = seeds_of(self._terms.settings)
+        if seeds is not None:
+            begin()
+            self._slate = Slate(seeds, store, model)
         store.statistics.observe()
+        self._guard = Guard(model, optimizer, store)
         sizes = likely_sizes(int(self._terms.settings["batch"]), int(self._terms.settings["workers"]))
-        pace, self._throttle = probe(model, loader, store.statistics, place.slowness, sizes)
+        began = time.time()
+        pace, self._throttle = probe(model, loader, store.statistics, place.slowness, sizes, self._guard.check_state)
+        probe_s = since(began)
+        self._guard.watch()
         # The probe's forward passes overwrote the running statistics, which layers in eval mode still use.
         self._install(install)
         self._link.give_back(install)
-        self._optimizer = WorkerOptimizer(optimizer, store, self._step)
-        self._tickets = TicketLoader(loader, lambda: [(t, indices) for t, _, indices in self._link.queued()])
-        self._link.ready(self._version, pace, lookahead(loader))
+        self._sum = GradientSum(store)
+        self._optimizer = WorkerOptimizer(optimizer, self._step)
+        self._tickets = TicketLoader(loader, self._link.queued, seeds)
+        self._link.ready(self._version, pace, lookahead(loader), imports_s, probe_s)
+        seed_worker(place.seed, self._terms.worker, loader)
         self._loader = SeamLoader(loader, self.batches)
         return model, self._optimizer, self._loader
 
@@ -95,6 +110,7 @@ class WorkerSession(Session):
             self._store.statistics.install(self._running)
         finally:
             self._store.statistics.release()
+            self._guard.release()
             self._tickets.close()
             self._leave("finished" if finished else "its script left the loop")
 
@@ -104,11 +120,15 @@ class WorkerSession(Session):
             raise ScriptError(OUTSIDE)
         while (work := self._advance()) is not None and work.epoch <= self._epoch:
             self._next = None
-            self._current, self._stepped = work, False
-            self._size = len(work.indices) // 8
+            self._batch.begin(len(work.indices) // 8, self._metrics)
             if self._throttle is not None:
                 self._throttle.begin()
-            yield self._tickets.load(work.ticket, work.indices)
+            batch = self._tickets.load(work)
+            if self._slate is not None:
+                self._slate.wipe(work.epoch, work.ranges[0][0], self._running)
+            if self._look_ahead is not None:
+                self._look_ahead.shift(self._trail, work.early)
+            yield batch
 
     def _advance(self) -> Compute | None:
         """The next ticket to compute, everything before it having been done; ``None`` at the end of the run."""
@@ -130,80 +150,53 @@ class WorkerSession(Session):
 
     def _install(self, work: Install) -> None:
         self._store.install(work.data)
+        if self._look_ahead is not None:
+            self._trail.move(work.version, self._store.flat.clone())
         self._running = work.data[: self._store.statistics.state_bytes]
 
     def _check_membership(self) -> None:
         """After the server gave this worker up and took it back: what was summed for it no longer counts."""
         if self._generation != self._link.generation:
             self._generation = self._link.generation
-            self._optimizer.sum.drop()
-            self._metrics.clear()
+            self._sum.drop()
+            self._metrics.take()
             self._next = None
 
     def _finish_batch(self) -> None:
         """Settle the batch that the script has just left: contributed, or skipped."""
-        if self._current is None:
-            return
-        self._current = None
-        if self._stepped:
-            return
-        self._store.statistics.forget()
-        self._logged.clear()
-        self._skips += 1
-        if self._skips >= SKIPS and self._skips > 0.4 * (self._steps + self._skips):
-            raise ScriptError(
-                f"{self._skips} of {self._steps + self._skips} batches were left without optimizer.step(). Each "
-                "batch is a part of a global batch already, so accumulating gradients by hand loses samples: raise "
-                "batch_size instead."
-            )
-        self._link.done(True, self._generation)
+        if self._look_ahead is not None:
+            self._look_ahead.restore(self._trail)
+        if self._batch.leave():
+            self._store.statistics.forget()
+            self._link.done(True, self._generation)
 
     # Contributions ------------------------------------------------------------------------------------------
 
     def _step(self, weight: float | None) -> None:
-        if self._current is None or self._stepped:
-            raise ScriptError(
-                "optimizer.step() without a new batch: each batch is contributed once, in the loop over the loader"
-            )
-        weight = float(self._size) if weight is None else float(weight)
-        if not weight > 0:
-            raise ScriptError(f"optimizer.step(weight={weight}): a weight is positive (what the loss is a mean over)")
-        self._stepped = True
-        self._steps += 1
-        self._weight = weight
+        weight = self._batch.contribute(weight)
+        self._guard.check_state()
+        self._guard.check_gradients()
         if self._generation != self._link.generation:
             self._store.statistics.forget()
             return
-        self._optimizer.sum.add(weight)
+        self._sum.add(weight)
         synchronize(self.device)  # or the time of a micro-batch would be that of launching it
-        for name, value in self._logged.items():
-            self._add_metric(name, value)
-        self._logged.clear()
         if self._throttle is not None:
             self._throttle.pause()
         self._link.done(False, self._generation)
 
     def _push(self, work: Push) -> None:
         while self._sending and self._link.sent():
-            self._optimizer.sum.give_back(self._sending.pop())
+            self._sum.give_back(self._sending.pop())
         if len(self._sending) > 1:
             self._link.wait_sent()
-        payload, weight, present = self._optimizer.sum.take()
-        self._link.push(work, payload, weight, present, self._metrics)
-        self._metrics = {}
+        payload, weight, present = self._sum.take()
+        self._link.push(work, payload, weight, present, self._metrics.take())
         self._sending.append(payload)
 
     def log(self, **values: Scalar) -> None:
         """Metrics of the batch at hand, weighted like its gradient."""
-        for name, value in values.items():
-            if self._current is not None and not self._stepped:
-                self._logged[name] = value
-            elif self._current is not None:
-                self._add_metric(name, value)
-
-    def _add_metric(self, name: str, value: Scalar) -> None:
-        total, weight = self._metrics.get(name, (0.0, 0.0))
-        self._metrics[name] = total + number(value) * self._weight, weight + self._weight
+        self._batch.log(values)
 
     def _leave(self, reason: str = "its script ended") -> None:
         self._link.close(reason)

@@ -1,0 +1,77 @@
+"""The micro-batch that a worker's script has in hand: contributed once, or left without a step."""
+
+from __future__ import annotations
+
+from .metrics import Metrics, Scalar
+from .optimizer import ScriptError
+
+SKIPS = 8
+"""After so many skipped batches, if they are nearly half of all: the script accumulates gradients by hand."""
+
+
+class BatchInHand:
+    """Follows the script from batch to batch; its logs count where its gradients do, with the same weight."""
+
+    def __init__(self) -> None:
+        self.open = False
+        self._samples = 0
+        self._metrics = Metrics()
+        self._stepped = True
+        self._weight = 0.0
+        self._logged: dict[str, Scalar] = {}
+        self._steps = self._skips = 0
+
+    def begin(self, samples: int, metrics: Metrics) -> None:
+        """The script gets a batch of ``samples``; what it logs goes to ``metrics``."""
+        self.open, self._stepped = True, False
+        self._samples, self._metrics = samples, metrics
+
+    def contribute(self, weight: float | None) -> float:
+        """The script steps; returns the weight of its gradient (by default the samples).
+
+        Raises:
+            ScriptError: there is no batch that was not contributed yet, or the weight is none.
+        """
+        if not self.open or self._stepped:
+            raise ScriptError(
+                "optimizer.step() without a new batch: each batch is contributed once, in the loop over the loader"
+            )
+        weight = float(self._samples) if weight is None else float(weight)
+        if not weight > 0:
+            raise ScriptError(f"optimizer.step(weight={weight}): a weight is positive (what the loss is a mean over)")
+        self._stepped = True
+        self._steps += 1
+        self._weight = weight
+        for name, value in self._logged.items():
+            self._metrics.add(name, value, weight)
+        self._logged.clear()
+        return weight
+
+    def log(self, values: dict[str, Scalar]) -> None:
+        """Metrics of this batch. They wait for its step; without one they are dropped."""
+        for name, value in values.items():
+            if self.open and not self._stepped:
+                self._logged[name] = value
+            elif self.open:
+                self._metrics.add(name, value, self._weight)
+
+    def leave(self) -> bool:
+        """The script is through with its batch, if it had one; true if it left it without a step.
+
+        Raises:
+            ScriptError: it does so with nearly every second batch.
+        """
+        if not self.open:
+            return False
+        self.open = False
+        if self._stepped:
+            return False
+        self._logged.clear()
+        self._skips += 1
+        if self._skips >= SKIPS and self._skips > 0.4 * (self._steps + self._skips):
+            raise ScriptError(
+                f"{self._skips} of {self._steps + self._skips} batches were left without optimizer.step(). Each "
+                "batch is a part of a global batch already, so accumulating gradients by hand loses samples: raise "
+                "batch_size instead."
+            )
+        return True

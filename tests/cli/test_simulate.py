@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from evener.cli import main
+
+CLUSTER = "[[hosts]]\npace = 400\n[[hosts]]\npace = 100\ncount = 2\n"
+
+
+@pytest.fixture
+def simulated(stand_in: Path) -> Path:
+    """A stand-in whose one process writes the record."""
+    stand_in.write_text(stand_in.read_text().replace('place.role == "server"', 'place.role == "simulated"'))
+    (stand_in.parent / "cluster.toml").write_text(CLUSTER)
+    return stand_in
+
+
+def test_a_simulation_ends_with_its_table(simulated: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    chosen = ["--cluster", "cluster.toml", "--bound", "2", "--option", "look-ahead=true", "--seed", "5"]
+    assert main(["simulate", str(simulated), *chosen, "--json", "out.json", "--", "--epochs", "2"]) == 0
+    out, _ = capfd.readouterr()
+    assert "the server was given ['--epochs', '2']" in out
+    assert "epoch 2/2" in out
+    assert "total time" in out
+    assert "evener simulate" in out
+    assert "--policy synchronous" in out
+    summary = json.loads(Path("out.json").read_text())
+    assert summary["options"].items() >= {"bound": 2, "look_ahead": True}.items()
+    assert summary["seed"] == 5
+    assert summary["notes"]["speeds"] == [400, 100, 100]
+
+
+def test_paces_are_enough(simulated: Path) -> None:
+    assert main(["simulate", str(simulated), "--paces", "400,50", "--json", "out.json"]) == 0
+    assert json.loads(Path("out.json").read_text())["notes"]["speeds"] == [400, 50]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "one of the arguments --cluster --paces is required"),
+        (["--cluster", "none.toml"], "none.toml cannot be read"),
+        (["--paces", "400,0"], "a pace is a positive number"),
+        (["--paces", "400,x"], "is no list of speeds"),
+        (["--paces", "400", "--policy", "fastest"], "there is no policy 'fastest'"),
+        (["--paces", "400", "--json", "nowhere/out.json"], "there is no folder"),
+    ],
+)
+def test_what_was_asked_for_wrongly(
+    simulated: Path, words: list[str], says: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = main(["simulate", str(simulated), *words])
+    except SystemExit as wrong:
+        code = int(str(wrong.code))
+    assert code == 2
+    assert says in capfd.readouterr().err
+    assert not (simulated.parent / "runs").exists()
