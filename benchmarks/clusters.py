@@ -1,0 +1,141 @@
+"""The clusters, as data: how much of a core each host has, its link, and what happens while it works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A host's link, the same both ways.
+
+    Attributes:
+        rate_mbit: Mbit/s; 0: as fast as the machine copies.
+        delay_ms: of this link alone, one way. From one host to another it is paid twice.
+        loss: part of the frames that get lost, each way.
+    """
+
+    rate_mbit: float = 0.0
+    delay_ms: float = 0.0
+    loss: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.rate_mbit < 0 or self.delay_ms < 0 or not 0 <= self.loss < 1:
+            raise ValueError(f"{self}: rate and delay must not be negative, and loss is a part of 1, below 1")
+
+    @property
+    def needs_switch(self) -> bool:
+        """Whether the kernel's own rate limit does not suffice."""
+        return self.delay_ms > 0 or self.loss > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """Something that happens to a host while a system is being measured.
+
+    Attributes:
+        at: when, as a part of the measured time.
+        host: its number.
+        what: ``speed`` (from now on ``share`` of a core), ``kill`` (all its processes), ``start`` (them again).
+    """
+
+    at: float
+    host: int
+    what: Literal["speed", "kill", "start"]
+    share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A cluster to emulate.
+
+    Attributes:
+        name: for the command line and the results.
+        title: for people.
+        shares: of one core, by host.
+        link: every host's, and the server's too: systems without a server must not be at a disadvantage.
+        happenings: in the order of their times.
+        stretch: how many times longer than the others this cluster is measured.
+    """
+
+    name: str
+    title: str
+    shares: tuple[float, ...]
+    link: Link = Link()
+    happenings: tuple[Happening, ...] = ()
+    stretch: float = 1.0
+
+    def __post_init__(self) -> None:
+        if sum(self.shares) > MOST_CORES + 1e-9 or min(self.shares) <= 0:
+            raise ValueError(f"{self.name}: shares must be positive and come to {MOST_CORES} cores at most")
+        if any(not 0 <= one.host < len(self.shares) or not 0 <= one.at < 1 for one in self.happenings):
+            raise ValueError(f"{self.name}: something happens to a host, or at a time, that there is not")
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything happens to it."""
+        return bool(self.happenings)
+
+
+MOST_CORES = 1.5
+"""What hosts may have together on a machine of two cores. A server, the links and the measuring need the rest."""
+
+
+def rotation(shares: tuple[float, ...]) -> tuple[Happening, ...]:
+    """Each quarter of the time every host takes the speed of the one before it; the sum stays the same.
+
+    >>> [(one.host, one.share) for one in rotation((0.8, 0.2)) if one.at == 0.25]
+    [(0, 0.2), (1, 0.8)]
+    """
+    return tuple(
+        Happening(turn / 4, host, "speed", shares[(host - turn) % len(shares)])
+        for turn in (1, 2, 3)
+        for host in range(len(shares))
+    )
+
+
+UNEQUAL = (0.8, 0.4, 0.2, 0.1)
+
+CLUSTERS = (
+    Cluster("8-4-2-1", "speeds 8:4:2:1, fast links", UNEQUAL),
+    Cluster("straggler", "speeds 1:1:1:0.1, fast links", (0.45, 0.45, 0.45, 0.045)),
+    Cluster(
+        "eight",
+        "eight hosts, speeds 16:8:8:4:4:2:2:1, fast links",
+        tuple(round(1.4 * speed / 45, 4) for speed in (16, 8, 8, 4, 4, 2, 2, 1)),
+    ),
+    Cluster("100-mbit", "speeds 8:4:2:1, links of 100 Mbit/s", UNEQUAL, Link(rate_mbit=100)),
+    Cluster(
+        "far",
+        "speeds 8:4:2:1, links of 50 Mbit/s, 5 ms and 0.1% loss",
+        UNEQUAL,
+        Link(rate_mbit=50, delay_ms=5, loss=0.001),
+    ),
+    Cluster(
+        "rotating",
+        "speeds 8:4:2:1, moving on by one host every quarter of the time",
+        UNEQUAL,
+        happenings=rotation(UNEQUAL),
+        stretch=2.0,
+    ),
+    Cluster(
+        "death",
+        "speeds 8:4:2:1; the second host dies at a third of the time, and is back at two thirds",
+        UNEQUAL,
+        happenings=(Happening(1 / 3, 1, "kill"), Happening(2 / 3, 1, "start")),
+        stretch=2.0,
+    ),
+)
+
+
+def find(name: str) -> Cluster:
+    """The cluster of that name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    for cluster in CLUSTERS:
+        if cluster.name == name:
+            return cluster
+    raise ValueError(f"there is no cluster '{name}'. Choose from: {', '.join(one.name for one in CLUSTERS)}.")

@@ -1,0 +1,198 @@
+"""Measure: ``python -m benchmarks.run quick``, or ``full``, or some systems on some cluster."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from . import cluster as emulation
+from . import machine, peers, table
+from .clusters import CLUSTERS
+from .measure import FailedError, Measurement, Outcome, Window
+from .places import workplace
+from .plan import PLANS, SIZES, WARM, Block, block, estimate, parts, shorten
+from .results import Result, Session
+from .runners.job import Job
+from .switch import SwitchError
+from .systems import LIMIT, SYSTEMS, System
+
+RESULTS = Path("docs/results/bench")
+PORTS = range(20_000, 60_000, 100)
+
+
+class Bench:
+    """Measures blocks, one after the other.
+
+    Args:
+        session: takes the results.
+        keep: folder for everything that the measured processes leave behind; ``None``: nowhere.
+    """
+
+    def __init__(self, session: Session, keep: Path | None = None) -> None:
+        self.session = session
+        self.keep = keep
+        self._ports = iter(PORTS)
+        self._missing: dict[str, str] = {}
+
+    def prepare(self, blocks: Sequence[Block]) -> None:
+        """Make the peers' environments; what cannot be had is reported instead of measured."""
+        for name in sorted({system.environment for one in blocks for system in one.systems} - {""}):
+            print(f"{name}: its environment …", flush=True)
+            try:
+                peers.install(name)
+            except (peers.PeerError, OSError) as error:
+                self._missing[name] = str(error)
+                print(error, flush=True)
+
+    def measure(self, one: Block) -> None:
+        """Measure a block."""
+        print(f"\n{one.cluster.title}; model {one.workload}", flush=True)
+        with emulation.EmulatedCluster(one.cluster) as cluster:
+            best: list[tuple[int, ...]] = [SIZES] * len(one.cluster.shares)
+            rates = [1.0] * len(best)
+            for repetition, system in one.order():
+                blank = Result(one.cluster.name, one.workload, system.name, one.per_host * len(best), repetition)
+                try:
+                    outcome = self.once(cluster, one, system, best, rates)
+                except FailedError as error:
+                    self._take(replace(blank, failed=str(error)))
+                    if system is LIMIT and len(best[0]) > 1:
+                        raise
+                    continue
+                self._take(_result(blank, outcome))
+                for host, by_size in outcome.rates.items():
+                    size = max(by_size, key=lambda size: by_size[size])
+                    best[host], rates[host] = (size,), by_size[size]
+
+    def once(
+        self,
+        cluster: emulation.EmulatedCluster,
+        one: Block,
+        system: System,
+        sizes: Sequence[tuple[int, ...]],
+        rates: Sequence[float],
+    ) -> Outcome:
+        """Measure a system once.
+
+        Args:
+            cluster: open, and quiet.
+            one: says for how long, and with which model.
+            system: which.
+            sizes: of micro-batch, for each host to measure (the limit only).
+            rates: of the hosts, for an oracle's batches.
+
+        Raises:
+            FailedError: it did not get going.
+        """
+        if why := self._missing.get(system.environment):
+            raise FailedError(why)
+        hosts = len(rates)
+        batch = one.per_host * hosts
+        port = next(self._ports)
+        with workplace(self.keep, f"{port}-{system.name}") as folder:
+            job = Job(
+                index=0,
+                addresses=cluster.addresses,
+                server=cluster.address(emulation.SERVER),
+                port=port,
+                folder=str(folder),
+                door="",
+                share=0.0,
+                workload=one.workload,
+                batch=batch,
+                parts=parts(batch, rates if system.oracle else [1.0] * hosts),
+                sizes=(),
+                options=system.options,
+            )
+            window = Window(WARM, one.window(system))
+            return Measurement(cluster, system, job, sizes if system is LIMIT else ()).run(window)
+
+    def _take(self, result: Result) -> None:
+        self.session.results.append(result)
+        what = f"failed: {result.failed}" if result.failed else f"{result.samples_per_second:8.0f} samples/s"
+        early = "  (ended early)" if result.ended_early else ""
+        print(f"  {result.repetition + 1}  {result.system:20} {what}{early}", flush=True)
+
+
+def _result(blank: Result, outcome: Outcome) -> Result:
+    return replace(
+        blank,
+        samples_per_second=round(outcome.samples_per_second, 2),
+        by_host=tuple(round(rate, 2) for rate in outcome.by_host),
+        host_cpu=tuple(round(cpu, 4) for cpu in outcome.host_cpu),
+        server_cpu=round(outcome.server_cpu, 4),
+        stale_fraction=outcome.stale_fraction,
+        counted_once=outcome.counted_once,
+        seconds=round(outcome.seconds, 2),
+        started_after_s=round(outcome.started_after, 2),
+        ended_early=outcome.ended_early,
+    )
+
+
+def arguments(words: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
+    parser.add_argument("plan", choices=[*PLANS, "some"], help="'some': the systems and the cluster that you name")
+    parser.add_argument("--systems", default="balanced,ddp", help=", ".join(one.name for one in SYSTEMS))
+    parser.add_argument("--cluster", default=CLUSTERS[0].name, help=", ".join(one.name for one in CLUSTERS))
+    parser.add_argument("--workload", default="small", help="small or wearable")
+    parser.add_argument("--repetitions", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=8.0, help="measured, each time")
+    parser.add_argument("--per-host", type=int, default=0, help="samples of the batch for each host")
+    parser.add_argument("--factor", type=float, default=1.0, help="on all measured times")
+    parser.add_argument("--estimate", action="store_true", help="print how long it would take, and end")
+    parser.add_argument("--keep", type=Path, help="folder for the logs and records of what is measured")
+    parser.add_argument("--out", type=Path, default=RESULTS, help=f"folder for the results (default: {RESULTS})")
+    return parser.parse_args(words)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Measure what the command line asks for, and write it down."""
+    asked = arguments(words)
+    try:
+        if asked.plan == "some":
+            names = asked.systems.split(",")
+            blocks: Sequence[Block] = [
+                block(asked.cluster, asked.workload, names, asked.repetitions, asked.seconds, asked.per_host)
+            ]
+        else:
+            blocks = PLANS[asked.plan]
+        blocks = shorten(blocks, asked.factor)
+        print(
+            f"{sum(len(list(one.order())) for one in blocks)} measurements: about {estimate(blocks) / 60:.0f} minutes."
+        )
+        if asked.estimate:
+            return 0
+        emulation.check()
+    except (ValueError, emulation.ClusterError) as error:
+        print(f"benchmarks: error: {error}", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else nothing would be cleared away
+    began = time.monotonic()
+    session = Session(asked.plan, {})
+    bench = Bench(session, asked.keep)
+    bench.prepare(blocks)
+    session.machine = machine.describe()
+    code = 0
+    try:
+        for one in blocks:
+            try:
+                bench.measure(one)
+            except (FailedError, emulation.ClusterError, SwitchError) as error:
+                print(f"benchmarks: {one.cluster.name}: {error}", file=sys.stderr)
+                code = 1
+    finally:  # what was measured was measured
+        session.write(asked.out / f"{asked.plan}.json")
+        text = table.markdown(session)
+        (asked.out / f"{asked.plan}.md").write_text(text)
+        print(f"\n{text}\nIt took {(time.monotonic() - began) / 60:.1f} minutes.")
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""What the hosts run, one file for each system."""

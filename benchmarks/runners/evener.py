@@ -1,0 +1,57 @@
+"""Evener over TCP: the same script on the server's host and on the others."""
+
+from __future__ import annotations
+
+import os
+
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader
+
+import evener
+from benchmarks.workloads import WORKLOADS
+from evener.runtime.place import Place, PolicyChoice, Slowness
+
+from .job import SERVER, Job
+from .training import model_of, optimizer_of
+
+EPOCHS = 10_000
+"""More than anyone waits for: who measures ends the run."""
+
+TOKEN = "a cluster of its own, where nobody else is"
+
+
+def place_of(job: Job) -> Place:
+    """The job, in evener's words."""
+    serves = job.index == SERVER
+    options = dict(job.options)
+    return Place(
+        role="server" if serves else "worker",
+        address=f"tcp://{job.server}:{job.port}",
+        token=TOKEN,
+        run="benchmark",
+        index=job.index,
+        workers=job.hosts,
+        policy=PolicyChoice(str(options.pop("policy")), options),
+        record=job.folder if serves else "",
+        slowness=None if serves else Slowness(kind="cgroup", share=job.share, path=job.door),
+        threads=1,
+    )
+
+
+def main() -> None:
+    """Train until killed. What counted is in the run's record."""
+    job = Job.here()
+    os.environ.update(place_of(job).environment())
+    session = evener.join()
+    model = model_of(job)
+    loader = DataLoader(WORKLOADS[job.workload].data(), batch_size=job.batch, shuffle=True)
+    model, optimizer, loader = session.prepare(model, optimizer_of(model), loader)
+    for _ in session.epochs(EPOCHS):
+        for x, y in loader:
+            optimizer.zero_grad()
+            cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+
+
+if __name__ == "__main__":
+    main()
