@@ -166,3 +166,16 @@ def test_events_after_the_finish_change_nothing(tmp_path: Path) -> None:
     assert isinstance(list(read(folder))[-1], EventLine)
     assert e.Left(1, "finished") == list(read(folder))[-1].event  # type: ignore[union-attr]
     assert summarise(folder) == before
+
+
+def test_what_balanced_did_is_said_in_a_line(tmp_path: Path) -> None:
+    ahead = summarise(_run(tmp_path / "ahead", Balanced(stale_fraction=0.25)))
+    assert f"{ahead.stale_fraction:.1%} of the samples were stale (25% allowed)" in ahead.plan
+    assert "started the next step early: 0 (in" in ahead.plan
+    waits = summarise(_run(tmp_path / "waits", Balanced(bound=0)))
+    assert "nothing was stale" in waits.plan
+    assert "early" not in waits.plan
+    idle = sum(worker.waiting_fraction or 0.0 for worker in waits.workers) / len(waits.workers)
+    assert idle > 0
+    assert f"waited for {idle:.0%} of their time" in waits.plan
+    assert summarise(_run(tmp_path / "other", Synchronous())).plan == ""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..trace import Checker, Limit, read, record_path
+from .reasons import plan
 from .tally import Tally, Work
 
 
@@ -43,7 +44,8 @@ class WorkerSummary:
 class RunSummary:
     """One run. ``docs/record.md`` says how each value is computed; ``None`` stands for what is not known.
 
-    ``micro_batch`` is 0 unless the run is reproducible; then runs of equal settings have equal ``parameters_sha256``.
+    ``plan``: what `balanced` did about staleness and waiting, and why, in one line. ``micro_batch`` is 0 unless the run
+    is reproducible; then runs of equal settings have equal ``parameters_sha256``.
     """
 
     policy: str
@@ -81,6 +83,7 @@ class RunSummary:
     problems: tuple[str, ...]
     notes: dict[str, Any]
     startup_s: dict[str, float] | None = None
+    plan: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain values, for JSON."""
@@ -156,6 +159,7 @@ def summarise(record: str | os.PathLike[str], limit: Limit | float | None = None
         problems=accounting.problems,
         notes=header.notes,
         startup_s=_startup(tally),
+        plan=plan(tally),
     )
 
 

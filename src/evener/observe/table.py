@@ -237,6 +237,9 @@ def _pointers(runs: Sequence[RunSummary], next_command: str) -> Table:
         noted = dict.fromkeys(str(run.notes[key]) for run in runs if run.notes.get(key))
         if noted:
             table.add_row(label, "; ".join(noted))
+    for run in runs:
+        if run.plan:
+            table.add_row(" plan", run.plan if len(runs) == 1 else f"{_column(run)}: {run.plan}")
     if any(run.workers for run in runs):
         table.add_row(" workers", "pace: samples/s while computing; busy: part of its time that it computed")
     folders = [str(Path(run.record).parent) for run in runs]

@@ -59,7 +59,7 @@ class Window:
 
 @dataclass(slots=True)
 class Work:
-    """One worker. Counts are in samples, times in seconds of the record."""
+    """One worker. Counts are in samples, times in seconds of the record; ``ahead``: steps it might start early."""
 
     worker: int
     name: str = ""
@@ -71,6 +71,7 @@ class Work:
     late: bool = False
     samples: int = 0
     stale: int = 0
+    ahead: int = 0
     refused: int = 0
     declined: int = 0
     discarded: int = 0
@@ -101,6 +102,7 @@ class Tally:
         first_grant, last_step: between them lies the run's total time. ``first_step``: when the first was done;
         ``launched``: when the launcher began (below 0).
         starts: how long each process took to take part in the first step; -1 is the server.
+        ahead: workers that may start the next step early. ``moved``, ``taken_back``: late tickets, by what was done.
         logs: the newest note with each logged name, by (source, name); ``epoch_logs``: values by epoch.
     """
 
@@ -116,6 +118,8 @@ class Tally:
         self.starts: dict[int, StartNote] = {}
         self.applied = self.refused = self.declined = self.discarded = self.dropped = 0
         self.steps = 0
+        self.moved = self.taken_back = 0
+        self.ahead: tuple[int, ...] = ()
         self.version = 0
         self.positions: dict[int, int] = {}
         self.ended: list[tuple[c.EndEpoch, float]] = []
@@ -272,9 +276,12 @@ class Tally:
                     work = self._work(found.worker)
                     # Taken back because a deadline passed: this worker is late, or gone without a word.
                     work.late |= work.joined is not None and isinstance(event, e.Tick)
+                    self.taken_back += isinstance(event, e.Tick | e.Released)
                 self._forget(ticket)
             case c.Step(_, _, samples):
                 self.steps += samples > 0
+                for worker in self.ahead:
+                    self._work(worker).ahead += 1
                 self.last_step = t
             case c.EndEpoch():
                 self.ended.append((command, t))
@@ -283,6 +290,10 @@ class Tally:
                 work = self._work(worker)
                 work.sits_out = why
                 work.sat_out = why or work.sat_out
+            case c.Planned():
+                self.ahead = command.ahead
+            case c.Moved():
+                self.moved += 1
             case c.Hold():
                 self.held = True
             case c.Warn(_, text):
