@@ -16,6 +16,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     "balanced": (
         *({"bound": bound, "stale_fraction": fraction} for bound, fraction in ((0, 0.1), (1, 0.0), (1, 0.25))),
         *({"bound": bound, "stale_fraction": fraction} for bound, fraction in ((1, 1.0), (2, 0.1), (2, 0.5))),
+        {"bound": "auto", "stale_fraction": 0.5, "look_ahead": True},
     ),
     "asynchronous": ({"push": 2, "rate_scaling": "staleness"},),
     "stale": ({"bound": 0}, {"bound": 1, "push": 3}, {"bound": 5}),

@@ -21,6 +21,9 @@ from .watch import Contribution, Watch
 REFUSED_BATCHES = 8
 """Batches' worth of refused contributions in a row, none applied, after which a run is given up."""
 
+REMEMBERED = 64
+"""Versions whose publication is remembered, to learn how long a link takes."""
+
 GUESS = 100.0
 """Samples/s of a worker about which nothing is known yet."""
 
@@ -70,6 +73,7 @@ class Coordinator:
         self._hungry: set[int] = set()
         self._passed: set[int] = set()
         self._heard = 0.0
+        self._passed_since = 0.0
         self._leases_checked = 0.0
 
     # The face -----------------------------------------------------------------------------------------------
@@ -97,7 +101,7 @@ class Coordinator:
         if self.state.ledger.tickets:
             times.append(self._leases_checked + 1.0)
         if self._passed:
-            times.append(self._heard + ASK_AGAIN)
+            times.append(self._passed_since + ASK_AGAIN)
         return min((time for time in times if time is not None), default=None)
 
     # Hearing ------------------------------------------------------------------------------------------------
@@ -135,8 +139,8 @@ class Coordinator:
                 if member := self.state.members.get(worker):
                     if member.absent and not any(t.state is TicketState.STARTED for t in member.lost.values()):
                         self._back(member)  # parameters were all that it waited for
-                    if version == self.state.version > member.version:
-                        member.downlink.add(now - self.state.published)
+                    if version > member.version and (published := self.state.published.get(version)) is not None:
+                        member.downlink.add(now - published)
                     member.version = max(member.version, version)
                     if member.awaits is not None and version >= member.awaits[0]:
                         member.turn.add(now - member.awaits[1])
@@ -357,7 +361,8 @@ class Coordinator:
     def _back(self, member: Member) -> None:
         """It shows progress again: how late it was is forgiven."""
         member.absent = False
-        self._out.append(c.SitOut(member.worker, ""))
+        if not member.sits_out:
+            self._out.append(c.SitOut(member.worker, ""))
         for ticket in member.lost.values():
             ticket.due = None
         self._hungry.add(member.worker)
@@ -385,6 +390,8 @@ class Coordinator:
     def _choose_sitters(self) -> None:
         """With each new lot: who is of use."""
         for member in self.state.members.values():
+            if member.absent:
+                continue
             why = self.policy.sits_out(self.state, member)
             if bool(why) != member.sits_out:
                 member.sits_out = bool(why)
@@ -411,7 +418,9 @@ class Coordinator:
         lot = self._steps.done(version)
         if lot is None:
             return
-        self.state.version, self.state.published = version, now
+        self.state.version = version
+        self.state.published[version] = now
+        self.state.published.pop(version - REMEMBERED, None)
         self._out.append(c.Publish(version))
         self._out += self._watch.stepped(version - 1)
         if self.policy.collects:
@@ -448,6 +457,8 @@ class Coordinator:
         """Offer each worker that may have room a ticket: those that idle first, then by id."""
         hungry = [m for w in self._hungry if (m := self.state.members.get(w)) and not m.absent]
         self._passed -= self._hungry
+        if not self._passed:
+            self._passed_since = now
         self._hungry.clear()
         for member in sorted(hungry, key=lambda m: (len(m.tickets), m.worker)):
             while self._has_room(member):
@@ -485,6 +496,7 @@ class Coordinator:
             member.groups[lot.index] = ticket.group
         member.tickets[ticket.id] = ticket
         member.schedule(now, self.state.version)
+        self.policy.granted(self.state, member, lot)
         self._out.append(
             c.Grant(member.worker, ticket.id, lot.epoch, lot.index, ticket.group, ticket.ranges, min_version)
         )

@@ -5,6 +5,7 @@ Pure functions of numbers, so that each can be checked by hand.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -82,6 +83,20 @@ def close_time(capacities: Iterable[Capacity], samples: float) -> float:
     if flow <= 0:
         return float("inf")
     return level + (samples - placed) / flow
+
+
+def whole_tickets(seconds: Sequence[float], tickets: int) -> float:
+    """When workers that take ``seconds`` each for a ticket have done ``tickets`` of them, each the next as it is free.
+
+    >>> whole_tickets([1.0, 1.0, 1.0], 4), whole_tickets([1.0, 5.0], 4)
+    (2.0, 4.0)
+    """
+    ends = [(each, each) for each in seconds]
+    heapq.heapify(ends)
+    for _ in range(tickets - 1):
+        end, each = ends[0]
+        heapq.heapreplace(ends, (end + each, each))
+    return ends[0][0]
 
 
 def ticket_size(sizes: Sequence[int], share: float, free: int, fraction: float) -> int:

@@ -36,8 +36,8 @@ class Settings:
 class RunState:
     """Everything that decisions depend on.
 
-    ``version`` is the newest published version (at time ``published``, in seconds), ``issued`` the one there will be
-    when all steps that are due are done.
+    ``version`` is the newest published version, ``issued`` the one there will be when all steps that are due are done;
+    ``published``: when the last versions were, in seconds.
     """
 
     settings: Settings
@@ -45,7 +45,7 @@ class RunState:
     members: dict[int, Member] = field(default_factory=dict)
     version: int = 0
     issued: int = 0
-    published: float = 0.0
+    published: dict[int, float] = field(default_factory=dict)
 
     def lots(self) -> list[Lot]:
         """Open lots, oldest first."""

@@ -10,6 +10,7 @@ from .. import plan
 from ..commands import Planned
 from ..ledger import Lot, Ticket, TicketState
 from ..members import Member
+from ..overdue import following, overdue
 from ..state import RunState
 from .base import Assignment, Late, Policy, whole
 
@@ -34,17 +35,11 @@ COMEBACK = 0.9
 BANK = 4.0
 """Steps' worth of unspent staleness budget that may be saved up for a hold-up."""
 
-ANSWER = 0.5
-"""Seconds in which a worker that hears should answer that it gives a ticket back, or that it started it."""
-
 AUTO = "auto"
 """The word for a bound that follows from the transfers."""
 
 MOST = 4
 """The bound where it is :data:`AUTO`, in steps: whoever needs more is served better by a larger batch."""
-
-SLACK = 0.03
-"""Seconds of lateness that are noise: a few periods of a CPU quota."""
 
 
 class Balanced(Policy):
@@ -105,14 +100,14 @@ class Balanced(Policy):
             if any(other.lateness(now, state.version) < needs for other in others):
                 return None
         team = [(m, m.ready(now, state.version)) for m in (member, *others)]
-        free = 0
         close = now
         for lot in lots:
-            free += lot.free
-            available, *rivals = (self._available(state, m, lot, ready, close) for m, ready in team)
-            # Somebody who is late leaves room that is not worth filling: whoever fills it makes the next step late.
-            planned = plan.close_time([available, *rivals], free)
-            close = max(planned, self._last_landing(lot, now))
+            # Until the lot before closes the others are busy with it; this worker is through with its part of that.
+            begin = (ready if m is member else max(ready, close) for m, ready in team)
+            available, *rivals = (
+                self._available(state, m, lot, at, close) for (m, _), at in zip(team, begin, strict=True)
+            )
+            close = max(plan.close_time([available, *rivals], lot.free), self._last_landing(lot, now))
             if lot.free == 0:
                 continue
             share = CAUTION * available.pace * (close - available.from_time)
@@ -132,7 +127,8 @@ class Balanced(Policy):
             return Assignment(lot, size, lot.index)
         # The weights of this step are not at the worker yet. It may start without them only within the budget, and
         # then on no more than the wait is worth: what began stale stays stale.
-        hide = min(plan.ceil_to(sizes, member.pace.value * member.turn.value), lot.free)
+        wait = plan.ceil_to(sizes, member.pace.value * member.turn.value)
+        hide = min(wait, plan.floor_to(sizes, share), lot.free)
         first = not any(t.lot is lot for t in member.tickets.values())
         promised = sum(t.size for other in state.lots() for t in other.tickets.values() if self._may_be_stale(t))
         if (first and member.worker in self._runners) or self._bank - promised >= hide:
@@ -148,9 +144,14 @@ class Balanced(Policy):
 
     def _available(self, state: RunState, member: Member, lot: Lot, ready: float, close: float) -> plan.Capacity:
         """When ``member``, idle from ``ready``, could begin on ``lot``, if the lot before it closes at ``close``."""
-        if lot.index > state.version and not (self._reach and member.worker in self._runners):
+        needs = lot.index - (self._reach if member.worker in self._runners else 0)
+        if needs > state.version:
             ready = max(ready, close + member.downlink.value)
-        return plan.Capacity(member.pace.value, ready, member.uplink.value)
+        elif needs > member.version and (published := state.published.get(needs)) is not None:
+            ready = max(ready, published + member.downlink.value)
+        # What it has of this step already, and may not start yet, comes first.
+        queued = sum(t.size for t in member.tickets.values() if t.lot is lot and t.min_version > state.version)
+        return plan.Capacity(member.pace.value, ready + queued / member.pace.value, member.uplink.value)
 
     @staticmethod
     def _lands_first(mine: plan.Capacity, rivals: list[plan.Capacity], free: int, smallest: int) -> bool:
@@ -165,7 +166,7 @@ class Balanced(Policy):
     def _sizes(self, state: RunState) -> tuple[int, ...]:
         if state.settings.micro_batch:
             return (min(state.settings.micro_batch, state.settings.batch),)
-        return plan.ladder(state.settings.batch, max(1, len(state.members)))
+        return plan.ladder(state.settings.batch, max(1, len(state.active())))
 
     def _sizes_for(self, state: RunState, member: Member) -> tuple[int, ...]:
         """The ladder without what does not suit this worker: too large to be efficient, or too short for a ticket."""
@@ -182,10 +183,10 @@ class Balanced(Policy):
         before = self._reach, self._runners
         if self.bound == AUTO:
             step = state.settings.batch / max(sum(m.pace.value for m in state.active()), 1e-9)
-            longest = max((m.turn.value for m in state.active()), default=0.0)
+            longest = max((m.uplink.value + m.downlink.value for m in state.active()), default=0.0)
             self._reach = max(1, min(MOST, math.ceil(longest / step)))
         runners = [self._runner(state, member) for member in state.active()]
-        budget = self.stale_fraction * lot.quota + max(0.0, self._bank) / BANK
+        budget = max(0.0, self.stale_fraction * lot.quota + self._bank / BANK)
         self._runners = plan.choose_runners(runners, budget)
         if (self._reach, self._runners) == before:
             return ()
@@ -210,15 +211,18 @@ class Balanced(Policy):
         seconds = member.seconds(self._sizes(state)[0]) + member.uplink.value
         if not others:
             return seconds, math.inf, True
-        step = state.settings.batch / sum(m.pace.value for m in others)
+        size, batch = self._sizes(state)[0], state.settings.batch
+        step = batch / sum(m.pace.value for m in others)
+        # Nor can the others cut tickets smaller than that.
+        step = max(step, plan.whole_tickets([m.seconds(size) for m in others], math.ceil(batch / size)))
         trip = min(m.downlink.value + m.uplink.value for m in others)
         limit = FITS * (COMEBACK if member.sits_out else 1.0)
         return seconds, step, seconds + member.downlink.value <= limit * step + trip
 
     def closed(self, state: RunState, lot: Lot) -> None:
         """Settle the budget: what a step did not spend is saved, up to a few steps' worth."""
-        allowance = self.stale_fraction * lot.quota
-        self._bank = min(self._bank + allowance - lot.stale, BANK * allowance)
+        saved = self._bank + self.stale_fraction * lot.quota - lot.stale
+        self._bank = min(saved, BANK * self.stale_fraction * state.settings.batch)
 
     def too_stale(self, staleness: int) -> bool:
         """Beyond the bound."""
@@ -229,17 +233,16 @@ class Balanced(Policy):
     def sits_out(self, state: RunState, member: Member) -> str:
         """A worker sits out when its smallest ticket would make the steps of the others longer.
 
-        It fits into a step, or, started on the parameters of ``S`` steps before, into ``S + 1`` of them; the staleness
-        that this costs must be within the budget.
+        It fits into a step, or, started a step early, into two of them, if the staleness budget has that much to spare.
         """
         seconds, step, fits = self._fit(state, member)
         if fits:
             return ""
-        spans = self._reach + 1
+        spans = 2
         a_step = self._sizes(state)[0] * min(1.0, step / seconds)
         if a_step > self.stale_fraction * state.settings.batch or not self._reach:
             spans = 1
-        elif seconds <= FITS * (COMEBACK if member.sits_out else 1.0) * spans * step:
+        elif seconds + member.downlink.value <= FITS * (COMEBACK if member.sits_out else 1.0) * spans * step:
             return ""
         allowed = "a step" if spans == 1 else f"{spans} steps"
         return (
@@ -249,68 +252,19 @@ class Balanced(Policy):
 
     def deadline(self, state: RunState) -> float | None:
         """When the earliest ticket of the step under way counts as late, once nothing of it is left to hand out."""
-        return min((at for at, _ in self._overdue(state)), default=None)
+        return min((at for at, _ in overdue(state, self.most)), default=None)
 
     def late(self, state: RunState, now: float) -> list[Late]:
         """Move what can move, free what cannot; take back what was not started."""
         remedies: list[Late] = []
-        for at, group in self._overdue(state):
+        for at, group in overdue(state, self.most):
             if at > now:
                 continue
             taken = sum(remedy.ticket.size for remedy in remedies if remedy.to)
-            to = self._following(state, group, taken)
+            to = following(state, group, self.most, taken)
             for ticket in group:
                 if ticket.state is TicketState.QUEUED:
                     remedies.append(Late(ticket, expire=ticket.revoked is not None))
                 elif self.most:
                     remedies.append(Late(ticket, to, expire=to is None))
         return remedies
-
-    def _following(self, state: RunState, group: Sequence[Ticket], taken: int = 0) -> Lot | None:
-        """The lot that started tickets may move to: within the bound, the epoch, and what its pool can repay.
-
-        A group is one push, so it moves as a whole or not at all.
-        """
-        begun = [ticket for ticket in group if ticket.version is not None]
-        lot = state.ledger.lots.get(group[0].lot.index + 1)
-        if lot is None or not begun or lot.epoch != group[0].lot.epoch:
-            return None
-        oldest = min(ticket.version for ticket in begun if ticket.version is not None)
-        left = lot.free - taken - sum(ticket.size for ticket in begun)
-        # A single sample left over would have to be a ticket of its own.
-        fits = left >= 0 and left != 1
-        return lot if fits and lot.index - oldest <= self.most else None
-
-    def _overdue(self, state: RunState) -> list[tuple[float, list[Ticket]]]:
-        """Groups of tickets that the step under way waits for, with the time at which each is overdue.
-
-        Overdue is later than the others would need to compute the samples again: waiting longer would cost more
-        than it can save.
-        """
-        lot = state.ledger.lots.get(state.version)
-        # Those who sit out, too: they would do if all others hung.
-        present = [m for m in state.members.values() if not m.absent]
-        if lot is None or lot.free or not present:
-            return []
-        uplink = max(m.uplink.value for m in present)
-        groups: dict[int, list[Ticket]] = {}
-        overdue = []
-        for ticket in lot.tickets.values():
-            if ticket.revoked is not None:
-                overdue.append((ticket.revoked + ANSWER, [ticket]))
-            elif self.most or ticket.state is TicketState.QUEUED:
-                groups.setdefault(ticket.group, []).append(ticket)
-        for group in groups.values():
-            others = [m for m in present if m.worker != group[0].worker]
-            rest = sum(m.pace.value for m in others if not m.sits_out) or sum(m.pace.value for m in others)
-            if not rest:
-                continue  # nobody else could compute it
-            due = [ticket.due for ticket in group if ticket.due is not None]
-            if not due:
-                continue
-            margin = sum(ticket.size for ticket in group) / rest + uplink + SLACK
-            begun = any(ticket.state is not TicketState.QUEUED for ticket in group)
-            if begun and self._following(state, group) is None:
-                margin *= 3  # it cannot move, so all that was computed would be lost: wait longer
-            overdue.append((max(due) + margin, group))
-        return overdue

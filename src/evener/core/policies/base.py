@@ -62,7 +62,14 @@ class Policy(ABC):
 
     @abstractmethod
     def assign(self, state: RunState, member: Member, now: float) -> Assignment | None:
-        """The next ticket for ``member``, or ``None``: nothing for it at present."""
+        """The next ticket for ``member``, or ``None``: nothing for it at present.
+
+        An answer may come to nothing (a worker keeps one ticket at most for a version to come); what came of it is
+        told by :meth:`granted`.
+        """
+
+    def granted(self, state: RunState, member: Member, lot: Lot) -> None:
+        """``member`` was given what :meth:`assign` said."""
 
     def check(self, batch: int) -> None:
         """Whether the options fit a run with so many samples a batch; asked before it begins.

@@ -15,7 +15,8 @@ class Synchronous(Policy):
     """Every live worker gives an equal share ``B/n`` on version ``t``; then one step; then all go on.
 
     Contributions are summed in rank order, so two workers compute what PyTorch's DDP computes, to the bit:
-    ``ḡ₁/2 + ḡ₂/2``. The share of a worker that is lost is split among the living; one that joins takes part from
+    ``ḡ₁/2 + ḡ₂/2``. The share of a worker that is lost goes to those
+    who have not had theirs yet, or else is split among all the living; one that joins takes part from
     the next step that is not handed out yet. (Valiant 1990 for the model; Goyal et al. 2017 for its use in SGD.)
     """
 
@@ -39,9 +40,12 @@ class Synchronous(Policy):
             self._waiting[lot.index] = waiting
             if member.worker in waiting:
                 size = max(math.ceil(lot.free / len(waiting)), min(2, lot.free))
-                waiting.discard(member.worker)
                 return Assignment(lot, size, lot.index)
         return None
+
+    def granted(self, state: RunState, member: Member, lot: Lot) -> None:
+        """It has been served."""
+        self._waiting[lot.index].discard(member.worker)
 
     def closed(self, state: RunState, lot: Lot) -> None:
         """Forget the lot."""
