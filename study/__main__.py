@@ -27,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     store = Store(CACHE / "runs")
     if options.published:
         return _report(published(PUBLISHED), here=False)
+    if options.adopt:
+        for result in published(PUBLISHED):
+            store.put(result)
     plan = _plan(options)
     if options.list:
         _list(plan, store, options)
@@ -52,6 +55,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--list", action="store_true", help="show what there is to run, what is done and what it costs; run nothing")
     add("--report", action="store_true", help="only write tables and plots of what is finished")
     add("--published", action="store_true", help="only write tables and plots, of the published results")
+    add("--adopt", action="store_true", help="count the published results as finished: go on from a fresh clone")
     add("--real", action="store_true", help="then the runs with real processes (an otherwise idle machine, please)")
     return parser.parse_args(arguments)
 

@@ -44,7 +44,7 @@ def test_paces_are_enough(simulated: Path) -> None:
         ([], "one of the arguments --cluster --paces is required"),
         (["--cluster", "none.toml"], "none.toml cannot be read"),
         (["--paces", "400,0"], "a pace is a positive number"),
-        (["--paces", "400,x"], "is no list of speeds"),
+        (["--paces", "400,x"], "is no list of paces; write the samples per second of each host"),
         (["--paces", "400", "--policy", "fastest"], "there is no policy 'fastest'"),
         (["--paces", "400", "--json", "nowhere/out.json"], "there is no folder"),
     ],

@@ -12,9 +12,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from evener.core import commands as c
 from evener.runtime.protocol import Push
+from evener.training.contribution import GradientSum
 from evener.training.guard import Guard
 from evener.training.master import Master, trained_parameters
-from evener.training.optimizer import GradientSum, WorkerOptimizer
+from evener.training.optimizer import WorkerOptimizer
 from evener.training.setup import Setup
 from evener.training.store import FlatStore
 
@@ -52,6 +53,7 @@ class Worker:
     def push(self, body: Body, x: Tensor, y: Tensor) -> tuple[Push, memoryview]:
         """Run the loop's body on some samples; returns the contribution."""
         self.samples = len(x)
+        self.guard.begin_batch()
         body(self.model, self.optimizer, x, y)
         payload, weight, present = self.sum.take()
         return Push(0, (0,), (0,), weight, present, {}), payload

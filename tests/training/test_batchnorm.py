@@ -95,6 +95,35 @@ def test_by_the_law_of_total_variance(launch: Launch, policy: str) -> None:
     assert after["twice.num_batches_tracked"] == 1
 
 
+AFTER = """
+again = sys.argv[1] == "yes"
+session = evener.join()
+torch.manual_seed(0)
+model = nn.BatchNorm1d(3)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+loader = DataLoader(TensorDataset(torch.randn(64, 3)), batch_size=16)
+model, optimizer, loader = session.prepare(model, optimizer, loader)
+for epoch in session.epochs(2):
+    for (x,) in loader:
+        optimizer.zero_grad()
+        model(x).square().sum().backward()
+        optimizer.step()
+        if again:
+            model(x + 100)
+    if again and role == "worker":
+        model(x + 100)
+keep(after=state(model))
+"""
+
+
+def test_forward_passes_after_the_step_leave_no_trace(launch: Launch) -> None:
+    runs = [launch(AFTER, again, policy="synchronous", workers=1) for again in ("yes", "no")]
+    for run in runs:
+        run.succeed()
+    ours, theirs = (run.kept("server")["after"] for run in runs)
+    assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
+
+
 LAST_WORD_IS_DECLINED = """
 session = evener.join()
 model = nn.BatchNorm1d(3)

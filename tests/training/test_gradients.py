@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from evener.core import commands as c
+from evener.core import events as e
 
 from .harness import Launch
 
@@ -170,5 +171,6 @@ for epoch in session.epochs(1):
 def test_accumulating_by_hand_is_refused(launch: Launch) -> None:
     run = launch(BY_HAND, workers=1)
     assert run.wait("worker0")["worker0"] == 1
-    assert "batches were left without optimizer.step()" in run.err("worker0")
-    assert "accumulating gradients by hand loses samples: raise batch_size instead" in run.err("worker0")
+    assert "a batch before, which was left without optimizer.step()" in run.err("worker0")
+    assert "accumulating gradients by hand is not supported: raise batch_size instead" in run.err("worker0")
+    assert not run.events(e.Arrived)

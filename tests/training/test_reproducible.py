@@ -14,9 +14,11 @@ from torch.utils.data import DataLoader, Sampler, TensorDataset
 from evener.core import commands as c
 from evener.runtime.place import Slowness
 from evener.trace import EndLine
+from evener.training.chance import Seeds
 from evener.training.order import SamplerOrder
-from evener.training.reproducible import Seeds, Slate, check_deterministic
+from evener.training.reproducible import Slate, check_deterministic, too_few
 from evener.training.store import FlatStore
+from evener.training.working import likely_sizes
 
 from .harness import Launch, Run
 
@@ -143,7 +145,7 @@ def test_again(launch: Launch) -> None:
 
 
 def test_unequal_speeds(launch: Launch) -> None:
-    run = started(launch, workers=2, shares=(1.0, 0.125))
+    run = started(launch, workers=2, shares=(1.0, 0.25))
     assert same(result(run), expected(launch))
     assert len(run.applied_by()) == 2
 
@@ -153,7 +155,7 @@ def test_a_worker_dies_half_way(launch: Launch, optimizer: str) -> None:
     run = started(launch, optimizer, workers=3, dies="worker1")
     assert same(result(run), expected(launch, optimizer))
     assert run.wait()["worker1"] == -9
-    assert any(command.ticket is not None for command in run.commands(c.Returned)), "nothing was computed again"
+    assert run.commands(c.Returned), "nothing was computed again"
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -164,6 +166,42 @@ def test_loader_processes(launch: Launch, workers: int) -> None:
 def test_another_seed_or_micro_batch_is_another_run(launch: Launch) -> None:
     assert not same(result(started(launch, seed=6)), expected(launch))
     assert not same(result(started(launch, micro_batch=12)), expected(launch))
+
+
+# A worker draws more than another before its first batch, as one does whose probe lasts longer.
+DRAWS_BY_HAND = """
+import random
+
+session = evener.join()
+torch.manual_seed(3)
+model = nn.Linear(4, 1)
+model.register_forward_hook(lambda *_: [random.random() for _ in range(index + 1)] and None)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+loader = DataLoader(TensorDataset(torch.randn(240, 4)), batch_size=96)
+before = random.getstate(), torch.get_rng_state()
+model, optimizer, loader = session.prepare(model, optimizer, loader)
+untouched = random.getstate() == before[0] and torch.equal(torch.get_rng_state(), before[1])
+{after_prepare}
+for epoch in session.epochs(3):
+    {in_epoch}
+    for (x,) in loader:
+        optimizer.zero_grad()
+        loss = model(x + shift).square().mean()
+        loss.backward()
+        optimizer.step()
+        session.log(loss=loss)
+keep(state=state(model), untouched=untouched)
+"""
+
+
+@pytest.mark.parametrize("place", ["after_prepare", "in_epoch"])
+def test_what_the_script_draws_between_batches(launch: Launch, place: str) -> None:
+    draws = {"after_prepare": "pass", "in_epoch": "pass", place: "shift = torch.randn(4) + random.random()"}
+    script = DRAWS_BY_HAND.format(**draws)
+    run = started(launch, workers=2, script=script)
+    assert same(result(run), result(started(launch, script=script)))
+    assert len(run.applied_by()) == 2
+    assert run.kept("worker1")["untouched"], "a seed that the script has set itself goes on after prepare()"
 
 
 def test_nothing_is_left_of_the_micro_batch_before() -> None:
@@ -205,6 +243,50 @@ def test_a_sampler_that_draws_in_ways_of_its_own() -> None:
     assert SamplerOrder(loader, 3, reproducible=True)(0) == first
     assert SamplerOrder(loader, 3, reproducible=True)(1) != first
     assert SamplerOrder(loader, 4, reproducible=True)(0) != first
+
+
+def test_a_sampler_with_a_generator_of_its_own_leaves_the_global_ones_alone() -> None:
+    """Even putting them back would rewind what the script draws at that moment, beside it."""
+
+    class Own(Sampler[int]):
+        generator = torch.Generator()
+
+        def __len__(self) -> int:
+            return 9
+
+        def __iter__(self) -> Iterator[int]:
+            found.extend([random.random(), float(np.random.random()), torch.rand(1).item()])
+            return iter(torch.randperm(9, generator=self.generator).tolist())
+
+    def script() -> list[float]:
+        random.seed(1), np.random.seed(1), torch.manual_seed(1)
+        return [random.random(), float(np.random.random()), torch.rand(1).item()]
+
+    found: list[float] = []
+    loader = DataLoader(TensorDataset(torch.zeros(9)), sampler=Own(), batch_size=3)
+    expected = script()
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    SamplerOrder(loader, 3, reproducible=True)(0)
+    assert found == expected
+
+
+@pytest.mark.parametrize("reproducible", [False, True])
+def test_any_seed_gives_an_order(reproducible: bool) -> None:
+    loader = DataLoader(TensorDataset(torch.zeros(99)), shuffle=True, batch_size=3)
+    orders = [SamplerOrder(loader, seed, reproducible)(epoch) for seed in (2**43, 2**63 - 1) for epoch in (0, 1)]
+    assert all(sorted(order) == list(range(99)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 4
+
+
+@pytest.mark.parametrize(("batch", "blocks"), [(96, 3), (97, 3), (98, 4), (100, 4), (31, 1), (1, 1)])
+def test_too_few_micro_batches_are_counted_as_they_are_cut(batch: int, blocks: int) -> None:
+    assert too_few(batch, 32, blocks) == ""
+    assert too_few(batch, 32, blocks + 1).startswith(f"a step has {blocks} micro-batch")
+
+
+@pytest.mark.parametrize(("batch", "sizes"), [(96, (32,)), (97, (32, 33)), (100, (4, 32)), (20, (20,))])
+def test_the_sizes_that_will_come_are_warmed_up(batch: int, sizes: tuple[int, ...]) -> None:
+    assert likely_sizes(batch, workers=2, micro_batch=32) == sizes
 
 
 @pytest.mark.parametrize("text", ["out of memory", "mat1 and mat2 shapes cannot be multiplied"])

@@ -11,8 +11,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import evener
+from evener.training.batch import BatchInHand
+from evener.training.chance import Seeds
 from evener.training.guard import Guard
 from evener.training.master import Master, trained_parameters
+from evener.training.metrics import Metrics
+from evener.training.optimizer import ServerOptimizer
+from evener.training.reproducible import Slate
 from evener.training.setup import Setup
 from evener.training.store import FlatStore
 
@@ -42,6 +47,10 @@ def clip_value(model: nn.Module, optimizer: Any) -> None:
     nn.utils.clip_grad_value_(model.parameters(), 1e9)
 
 
+def measure_by_clipping(model: nn.Module, optimizer: Any) -> None:
+    nn.utils.clip_grad_norm_(model.parameters(), float("inf"))
+
+
 def unscale_and_clip(model: nn.Module, optimizer: Any) -> None:
     scaler = torch.amp.GradScaler("cpu")
     scaler.scale(torch.zeros(()))
@@ -49,10 +58,13 @@ def unscale_and_clip(model: nn.Module, optimizer: Any) -> None:
     clip_norm(model, optimizer)
 
 
-GRADIENT = r"the gradient of '1.weight' was changed between backward\(\) and optimizer.step\(\).*clip_norm=…\), which"
+GRADIENT = (
+    r"the gradient of '1.weight' was changed between backward\(\) and optimizer.step\(\).*clip_norm=…\), which"
+    ".*to measure its norm, use torch.nn.utils.get_total_norm"
+)
 
 
-@pytest.mark.parametrize("change", [clip_norm, clip_value, unscale_and_clip])
+@pytest.mark.parametrize("change", [clip_norm, clip_value, measure_by_clipping, unscale_and_clip])
 def test_gradients_changed_by_hand(change: Callable[[nn.Module, Any], None]) -> None:
     def loop(model: nn.Module, optimizer: Any, x: Tensor, y: Tensor) -> None:
         optimizer.zero_grad()
@@ -81,6 +93,7 @@ def left_over(model: nn.Module, optimizer: Any, x: Tensor, y: Tensor) -> None:
 def test_gradients_that_count_twice(loop: Body, name: str) -> None:
     contribute(dense, loop, batches=1)
     text = r"the gradient of '\d.\w+' still holds that of the batch before.*call optimizer.zero_grad\(\) in the loop"
+    text += r" \(p.grad.data.zero_\(\) goes unseen"
     with pytest.raises(evener.ScriptError, match=text):
         contribute(dense, loop, batches=2)
 
@@ -107,6 +120,68 @@ def test_a_skipped_batch_leaves_nothing_to_complain_about() -> None:
     contribute(dense, loop, batches=1)
 
 
+@pytest.mark.parametrize(("every", "reproducible"), [(2, False), (3, False), (2, True)])
+def test_accumulating_by_hand_is_refused_before_the_sum_counts(every: int, reproducible: bool) -> None:
+    calls = 0
+
+    def loop(model: nn.Module, optimizer: Any, x: Tensor, y: Tensor) -> None:
+        nonlocal calls
+        calls += 1
+        if reproducible:
+            slate.wipe(0, 8 * calls, bytearray(), worker.guard.skipped())
+        (cross_entropy(model(x), y) / every).backward()
+        if calls % every == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+
+    worker = Worker(*made(lambda: with_optimizer(dense(), momentum)))
+    slate = Slate(Seeds(0), worker.store, worker.model)
+    x, y = samples(1, 6, 6)
+    pairs = zip(x.split(8), y.split(8), strict=True)
+    for batch, labels in [next(pairs) for _ in range(every - 1)]:
+        worker.push(loop, batch, labels)
+    text = r"'\d.\w+' still holds that of a batch before, .* left without optimizer.step\(\).*raise batch_size"
+    with pytest.raises(evener.ScriptError, match=text):
+        worker.push(loop, *next(pairs))
+    assert worker.sum.weight == 0
+
+
+def test_a_gradient_of_a_skipped_batch_that_no_later_one_clears() -> None:
+    calls = 0
+
+    def loop(model: nn.Module, optimizer: Any, x: Tensor, y: Tensor) -> None:
+        nonlocal calls
+        calls += 1
+        model[3].zero_grad()
+        cross_entropy(model(x), y).backward()
+        model[1].requires_grad_(False)
+        if calls > 1:
+            optimizer.step()
+
+    with pytest.raises(evener.ScriptError, match=r"'1.weight' still holds that of a batch before, .* left without"):
+        contribute(dense, loop)
+
+
+@pytest.mark.parametrize("set_to_none", [True, False])
+def test_batches_may_be_skipped_as_long_as_they_are_cleared(set_to_none: bool) -> None:
+    """As a gradient scaler does while it looks for its scale."""
+    worker = Worker(*made(lambda: with_optimizer(dense(), momentum)))
+    x, y = samples(1, 6, 6)
+    hand = BatchInHand()
+    for number, (batch, labels) in enumerate(zip(x.split(8), y.split(8), strict=True)):
+
+        def loop(model: nn.Module, optimizer: Any, x: Tensor, y: Tensor, skipped: bool = number < 20) -> None:
+            optimizer.zero_grad(set_to_none)
+            cross_entropy(model(x), y).backward()
+            if not skipped:
+                hand.contribute(None)
+                optimizer.step()
+
+        hand.begin(8, Metrics())
+        worker.push(loop, batch, labels)
+        assert hand.leave() == (number < 20)
+
+
 def clamped(model: nn.Module, optimizer: Any) -> None:
     with torch.no_grad():
         model[1].weight.clamp_(-0.1, 0.1)
@@ -130,6 +205,54 @@ def test_weights_changed_by_hand(change: Callable[[nn.Module, Any], None]) -> No
     text = "the parameter '1.weight' was changed on a worker, .* before session.prepare"
     with pytest.raises(evener.ScriptError, match=text):
         contribute(dense, loop)
+
+
+class Taught(nn.Module):
+    """A student, and its teacher: a running mean of the student's weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.student, self.teacher = dense(), dense().requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.student(x)
+        return out
+
+
+def teaches(model: nn.Module) -> None:
+    with torch.no_grad():
+        for theirs, ours in zip(model.teacher.parameters(), model.student.parameters(), strict=True):  # type: ignore[union-attr]
+            theirs.lerp_(ours, 0.1)
+
+
+@pytest.mark.parametrize("everything", [True, False])
+def test_a_teacher_that_follows_in_the_loop(everything: bool) -> None:
+    """Given to the optimizer, frozen, or not."""
+
+    def loop(model: nn.Module, optimizer: Any, x: Tensor, y: Tensor) -> None:
+        body(model, optimizer, x, y)
+        teaches(model)
+
+    model = Taught().double()
+    worker = Worker(model, momentum(model if everything else model.student))
+    x, y = samples(1, 6, 6)
+    worker.push(loop, x[:8], y[:8])
+    with pytest.raises(evener.ScriptError, match=r"'teacher.1.weight' was changed on a worker.*\(a teacher, a target"):
+        worker.push(loop, x[8:16], y[8:16])
+
+
+def test_a_second_optimizer_on_a_part_of_the_model() -> None:
+    def loop(model: nn.Module, optimizer: Any, x: Tensor, y: Tensor) -> None:
+        body(model, optimizer, x, y)
+        second.step()
+
+    model = dense()
+    worker = Worker(model, momentum(model[1]))
+    second = torch.optim.SGD(model[3].parameters(), lr=0.1)
+    x, y = samples(1, 6, 6)
+    worker.push(loop, x[:8], y[:8])
+    with pytest.raises(evener.ScriptError, match=r"'3.weight' was changed on a worker.*nor is a second optimizer"):
+        worker.push(loop, x[8:16], y[8:16])
 
 
 def old_weight_norm() -> nn.Module:
@@ -168,6 +291,19 @@ def test_what_was_frozen_is_trained_after_all() -> None:
     text = r"'1.weight' was frozen when session.prepare\(\) was called.*Call prepare\(\) while everything"
     with pytest.raises(evener.ScriptError, match=text):
         contribute(net, thawed, batches=1)
+
+
+@pytest.mark.parametrize("set_to_none", [True, False])
+def test_on_the_server_clearing_leaves_the_step_alone(set_to_none: bool) -> None:
+    model, inner = made(lambda: with_optimizer(dense(), momentum))
+    optimizer = ServerOptimizer(inner)
+    loader = DataLoader(TensorDataset(*samples(1, 6, 6)), batch_size=8)
+    master = Master(Setup(model, inner, loader), lambda epoch: range(8))
+    for parameter in (*master.model.parameters(), *model.parameters()):
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.zero_grad(set_to_none)
+    assert all(p.grad is not None and bool(p.grad.all()) for p in master.model.parameters())
+    assert not any(p.grad is not None and bool(p.grad.any()) for p in model.parameters())
 
 
 # What the model's forward() does: known before training, where the model can be tried out ----------------------
@@ -222,6 +358,17 @@ class Renormed(nn.Module):
 def test_state_that_forward_changes(net: Net, text: str) -> None:
     with pytest.raises(evener.ScriptError, match=text):
         contribute(net, body, batches=1)
+
+
+def test_a_buffer_with_a_nan_in_it_is_not_a_changed_one() -> None:
+    model, optimizer = made(lambda: with_optimizer(Counting(True), momentum))
+    calls: Any = model.calls
+    calls.fill_(float("nan"))
+    guard = Guard(model, optimizer, FlatStore(model, trained_parameters(optimizer)))
+    guard.check_state()
+    calls.fill_(1.0)
+    with pytest.raises(evener.ScriptError, match="'calls'"):
+        guard.check_state()
 
 
 def test_buffers_that_keep_their_values_are_fine() -> None:

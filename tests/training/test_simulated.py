@@ -19,6 +19,7 @@ from evener.trace import EventLine, HeaderLine, TargetNote
 
 from . import problem
 from .harness import Launch, Run
+from .test_batchnorm import AFTER
 from .test_equality import SCRIPT as FIFTY_STEPS
 from .test_equality import distance
 from .test_exactly_once import COUNT, NAMES, counted_once
@@ -204,6 +205,35 @@ keep(x=x, after=state(model), evaluated=evaluated, momentum=momentum)
         assert after["num_batches_tracked"] == 1
 
 
+def test_forward_passes_after_the_step_leave_no_trace_in_running_statistics(launch: Launch) -> None:
+    train, server = [simulate(launch, AFTER, again).kept("server")["after"] for again in ("yes", "no")]
+    assert all(torch.equal(train[name], tensor) for name, tensor in server.items())
+
+
+def test_a_layer_may_be_frozen_half_way(launch: Launch) -> None:
+    body = """
+session = evener.join()
+model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 1))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+loader = DataLoader(TensorDataset(torch.randn(64, 3)), batch_size=16)
+model, optimizer, loader = session.prepare(model, optimizer, loader)
+seen = [state(model)]
+for epoch in session.epochs(3):
+    if epoch >= 1:
+        model[0].requires_grad_(False)
+    for (x,) in loader:
+        optimizer.zero_grad()
+        model(x).square().mean().backward()
+        optimizer.step()
+    seen.append(state(model))
+keep(seen=seen)
+"""
+    seen = simulate(launch, body, policy="synchronous").kept("server")["seen"]
+    for layer, epoch in (("0", 0), ("1", 0), ("1", 1), ("1", 2)):
+        assert not torch.equal(seen[epoch][f"{layer}.weight"], seen[epoch + 1][f"{layer}.weight"])
+    assert torch.equal(seen[1]["0.weight"], seen[3]["0.weight"])
+
+
 # What scripts do --------------------------------------------------------------------------------------------
 
 LOGS = """
@@ -224,6 +254,10 @@ for epoch in session.epochs(2):
         session.log(after=2.0)
     session.log(test_accuracy=0.4 * (epoch + 1))
 """
+
+
+COUNTED = """        odd = not odd
+        optimizer.zero"""
 
 
 def test_metrics_are_averaged_and_targets_noted_at_virtual_times(launch: Launch) -> None:
@@ -249,6 +283,46 @@ def test_a_batch_without_a_step_is_declined(launch: Launch) -> None:
     assert accounting.total("declined") + accounting.total("applied") == 200
 
 
+def test_what_the_cluster_skips_counts_in_no_metric(launch: Launch) -> None:
+    body = LOGS.replace("position=positions.double().mean()", "odd=float(odd)").replace(
+        "        optimizer.zero", COUNTED
+    )
+    run = simulate(launch, "skip = False\nodd = True\n" + body, hosts=[Host(100.0, declines=2)])
+    accounting = run.proved()
+    assert accounting.total("declined") > 0
+    assert [note.values for note in run.logs("workers")] == [pytest.approx({"odd": 0.0, "after": 2.0})] * 2
+
+
+def test_a_second_pass_over_the_loader_yields_nothing(launch: Launch) -> None:
+    run = simulate(launch, "skip = False\n" + LOGS + "    again = [len(p) for p in loader]\n    keep(again=again)\n")
+    assert run.kept("server")["again"] == []
+    assert run.proved().total("applied") == 200
+
+
+def test_workers_do_not_see_the_servers_eval(launch: Launch) -> None:
+    body = CHANCE.replace(
+        "        optimizer.zero", "        modes.append([m.training for m in model])\n        optimizer.zero"
+    )
+    body = body.replace("    session.log(chance", "    model.eval()\n    session.log(chance")
+    body = (
+        body.replace("for epoch", "modes = []\nmodel[2].eval()\nfor epoch", 1) + "keep(modes=modes, end=model.training)"
+    )
+    kept = simulate(launch, body).kept("server")
+    assert {tuple(modes) for modes in kept["modes"]} == {(True, True, False, True)}
+    assert kept["end"] is False
+
+
+def test_nothing_is_kept_for_workers_that_are_gone(launch: Launch) -> None:
+    hosts = (Host(100.0), Host(100.0), Host(90.0, uplink=0.3, dies=1.1), Host(60.0, dies=0.9))
+    body = CHANCE.replace("keep(", "keep(kept=session._workers.kept, ")
+    kept = 0
+    for policy in ("balanced", "asynchronous"):
+        run = simulate(launch, body, hosts=hosts, policy=policy)
+        assert len(run.events(e.Left)) == 2
+        kept += run.kept("server")["kept"]
+    assert kept == 0
+
+
 def test_a_break_out_of_the_epochs_ends_the_run(launch: Launch) -> None:
     run = simulate(launch, CHANCE.replace("    session.log(chance", "    break\n    session.log(chance"))
     assert run.end() == (False, "the script left the loop")
@@ -256,24 +330,32 @@ def test_a_break_out_of_the_epochs_ends_the_run(launch: Launch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "says", "begun"),
     [
-        (("        optimizer.step()", "        raise OSError('the disk is full')"), "OSError: the disk is full"),
-        (("        optimizer.step()", "        break"), "left before the end of epoch 0"),
-        (("    for (x,) in loader:", "    for (x,) in []:"), "left before the end of epoch 0"),
-        (("        optimizer.step()", "        optimizer.step(); optimizer.step()"), "without a new batch"),
-        (("        loss.backward()", "        optimizer.param_groups[0]['lr'] = 1.0"), "changed on a worker"),
-        (("for epoch in", "next(iter(loader))\nfor epoch in"), "iterate over the loader inside"),
+        (("        optimizer.step()", "        raise OSError('the disk is full')"), "OSError: the disk is full", True),
+        (("        optimizer.step()", "        break"), "left before the end of epoch 0", True),
+        (("    for (x,) in loader:", "    for (x,) in []:"), "left before the end of epoch 0", True),
+        (("        optimizer.step()", "        optimizer.step(); optimizer.step()"), "without a new batch", True),
+        (("        loss.backward()", "        optimizer.param_groups[0]['lr'] = 1.0"), "changed on a worker", True),
+        (("for epoch in", "next(iter(loader))\nfor epoch in"), "iterate over the loader inside", False),
     ],
     ids=["an error", "a break", "no loop", "two steps", "groups", "too early"],
 )
-def test_a_script_that_goes_wrong_is_told(launch: Launch, change: tuple[str, str], says: str) -> None:
+def test_a_script_that_goes_wrong_is_told(launch: Launch, change: tuple[str, str], says: str, begun: bool) -> None:
     assert change[0] in CHANCE
     run = start(launch, CHANCE.replace(*change))
     assert run.wait()["server"] == 1
     assert says in run.err("server")
-    if (run.folder / "record" / "record.jsonl").exists():
+    assert (run.folder / "record" / "record.jsonl").exists() == begun
+    if begun:
         assert run.end()[0] is False
+
+
+def test_a_policy_that_does_not_fit_the_batch_is_told_of(launch: Launch) -> None:
+    run = start(launch, CHANCE, policy="asynchronous", push=33)
+    assert run.wait()["server"] == 1
+    assert "push must be 2 to 32 samples (the batch), not 33" in run.err("server")
+    assert not (run.folder / "record").exists()
 
 
 def test_a_cluster_without_survivors_says_so(launch: Launch) -> None:

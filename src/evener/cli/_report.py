@@ -3,16 +3,43 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from ..observe import RunSummary, render
+from ..observe import RunSummary, render, summarise
+from ..trace import RecordError
+from ._screen import Lines
+
+if TYPE_CHECKING:
+    from ..launch import RunResult
+
+STOPPED = 128
+"""Exit codes above it name the signal that ended a run."""
 
 WIDTH = 100
 """Columns of a table that goes to a file or a pipe."""
+
+
+def conclude(result: RunResult, screen: Lines, next_command: str, results: Path | None) -> int:
+    """Show how a run went, and write it to ``results`` for programs; returns the exit code."""
+    if result.record is None:
+        return result.code
+    if result.code >= STOPPED:
+        # Who asked it to stop wants it gone, and a long record takes its time to read.
+        screen.note(f"the run was broken off. Its record is {result.record}")
+        return result.code
+    try:
+        summary = summarise(result.record)
+    except RecordError as error:
+        print(f"evener: there is no summary: {error}", file=sys.stderr)
+        return result.code
+    show([summary], next_command)
+    write_json(results, summary.to_dict())
+    return result.code
 
 
 def show(runs: Sequence[RunSummary], next_command: str, title: str = "") -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +14,6 @@ if TYPE_CHECKING:
 
 MICRO_BATCH = 32
 """Samples of a micro-batch in a reproducible run, where the user names no other number."""
-
-STOPPED = 128
-"""Exit codes above it name the signal that ended a run."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +29,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add("--speeds", metavar="8,4,2,1", type=_options.speeds, help="emulate workers of unequal speed")
     _policy.configure(parser)
-    add("--seed", metavar="N", type=int, default=0, help="of the run (default: 0)")
     add(
         "--reproducible",
         action="store_true",
@@ -45,17 +40,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=_options.micro_batch,
         help=f"with --reproducible: samples that a worker computes at once (default: {MICRO_BATCH})",
     )
-    add(
-        "--target",
-        metavar="NAME=VALUE",
-        type=_options.target,
-        action="append",
-        default=[],
-        help="note when a logged metric reaches a value; never stops the run; may be repeated",
-    )
     add("--port", metavar="N", type=int, help="of the server, on 127.0.0.1 (default: any free one)")
-    add("--record", metavar="DIR", type=Path, help="folder for the run's record (default: runs/<run id>)")
-    add("--json", metavar="FILE", type=Path, help="write the summary for programs")
+    _options.configure(parser, seed="of the run")
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -75,14 +61,7 @@ def execute(options: argparse.Namespace) -> int:
     except launch.LaunchError as error:
         print(f"evener run: error: {error}", file=sys.stderr)
         return 2
-    if result.record is None:
-        return result.code
-    if result.code >= STOPPED:
-        # Who asked it to stop wants it gone, and a long record takes its time to read.
-        screen.note(f"the run was broken off. Its record is {result.record}")
-    else:
-        _summarise(result.record, options, asked)
-    return result.code
+    return _report.conclude(result, screen, _compare(options, asked), options.json)
 
 
 def _asked(options: argparse.Namespace) -> RunOptions:
@@ -110,31 +89,14 @@ def _asked(options: argparse.Namespace) -> RunOptions:
     )
 
 
-def _summarise(record: Path, options: argparse.Namespace, asked: RunOptions) -> None:
-    from ..observe import summarise
-    from ..trace import RecordError
-    from . import _report
-
-    try:
-        summary = summarise(record)
-    except RecordError as error:
-        print(f"evener: there is no summary: {error}", file=sys.stderr)
-        return
-    _report.show([summary], _compare(asked))
-    _report.write_json(options.json, summary.to_dict())
-
-
-def _compare(asked: RunOptions) -> str:
+def _compare(options: argparse.Namespace, asked: RunOptions) -> str:
     """The command that runs the same under the policy to compare with; of a reproducible run, on other workers."""
-    words = ["evener", "run", str(asked.script), "--workers", str(asked.workers)]
-    if asked.speeds:
-        words[3:] = ["--speeds", ",".join(f"{speed:g}" for speed in asked.speeds)]
+    words = ["evener", "run", str(asked.script)]
     if asked.micro_batch:
-        words[3:] = ["--workers", str(asked.workers + 1), "--reproducible", "--micro-batch", str(asked.micro_batch)]
+        words += ["--workers", str(asked.workers + 1), "--reproducible", "--micro-batch", str(asked.micro_batch)]
+        return _options.command(words, options)
+    if asked.speeds:
+        words += ["--speeds", ",".join(f"{speed:g}" for speed in asked.speeds)]
     else:
-        words += ["--policy", "balanced" if asked.policy.name == "synchronous" else "synchronous"]
-    if asked.seed:
-        words += ["--seed", str(asked.seed)]
-    for name, value in asked.targets.items():
-        words += ["--target", f"{name}={value:g}"]
-    return shlex.join(words + (["--", *asked.arguments] if asked.arguments else []))
+        words += ["--workers", str(asked.workers)]
+    return _options.command([*words, *_options.to_compare(options)], options)

@@ -90,8 +90,10 @@ class Account:
         )
         for name, value in values.items():
             wanted = self._targets.get(name)
-            if wanted is not None and reached(name, value, wanted):
-                del self._targets[name]
+            if wanted is None or not reached(name, value, wanted):
+                continue
+            # The script's thread and the loop thread both come here; who takes it out notes it.
+            if self._targets.pop(name, None) is not None:
                 self.writer.note(now, "target", name=name, value=wanted, reached=value, at=end.at)
 
 

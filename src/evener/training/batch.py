@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
+from .errors import ScriptError
 from .metrics import Metrics, Scalar
-from .optimizer import ScriptError
-
-SKIPS = 8
-"""After so many skipped batches, if they are nearly half of all: the script accumulates gradients by hand."""
 
 
 class BatchInHand:
@@ -19,7 +16,6 @@ class BatchInHand:
         self._stepped = True
         self._weight = 0.0
         self._logged: dict[str, Scalar] = {}
-        self._steps = self._skips = 0
 
     def begin(self, samples: int, metrics: Metrics) -> None:
         """The script gets a batch of ``samples``; what it logs goes to ``metrics``."""
@@ -40,7 +36,6 @@ class BatchInHand:
         if not weight > 0:
             raise ScriptError(f"optimizer.step(weight={weight}): a weight is positive (what the loss is a mean over)")
         self._stepped = True
-        self._steps += 1
         self._weight = weight
         for name, value in self._logged.items():
             self._metrics.add(name, value, weight)
@@ -56,22 +51,9 @@ class BatchInHand:
                 self._metrics.add(name, value, self._weight)
 
     def leave(self) -> bool:
-        """The script is through with its batch, if it had one; true if it left it without a step.
-
-        Raises:
-            ScriptError: it does so with nearly every second batch.
-        """
+        """The script is through with its batch, if it had one; true if it left it without a step."""
         if not self.open:
             return False
         self.open = False
-        if self._stepped:
-            return False
         self._logged.clear()
-        self._skips += 1
-        if self._skips >= SKIPS and self._skips > 0.4 * (self._steps + self._skips):
-            raise ScriptError(
-                f"{self._skips} of {self._steps + self._skips} batches were left without optimizer.step(). Each "
-                "batch is a part of a global batch already, so accumulating gradients by hand loses samples: raise "
-                "batch_size instead."
-            )
-        return True
+        return not self._stepped

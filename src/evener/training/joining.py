@@ -17,6 +17,7 @@ from ..runtime.place import Place
 from ..runtime.worker import RunError
 from . import reproducible
 from .alone import AloneSession
+from .chance import Seeds, set_seed
 from .measuring import LimitSession
 from .serving import ServerSession
 from .session import Session
@@ -39,7 +40,7 @@ def join() -> Session:
         return AloneSession(choose_device(""))
     if place.micro_batch:
         reproducible.begin()
-        reproducible.set_seed(reproducible.Seeds(place.seed).script(), devices=True)
+        set_seed(Seeds(place.seed).script(), devices=True)
     elif place.threads:
         torch.set_num_threads(place.threads)
     _quiet_errors()

@@ -15,7 +15,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from ..runtime.worker import Compute
-from .reproducible import Key, Seeds, set_seed
+from .chance import Key, Seeds, set_seed
 
 
 class SeamLoader:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from .statistics import Pool
-from .store import FlatStore
-
-
-class ScriptError(RuntimeError):
-    """The training script does something that cannot be right; the message says what to do instead."""
+from .errors import ScriptError
 
 
 class SeamOptimizer(Optimizer):
@@ -64,14 +59,7 @@ class SeamOptimizer(Optimizer):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear the gradients."""
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                if set_to_none:
-                    parameter.grad = None
-                else:
-                    parameter.grad.detach_().zero_()
+        _clear((parameter for group in self.param_groups for parameter in group["params"]), set_to_none)
 
     def step(self, closure: Callable[[], float] | None = None, *, weight: float | None = None) -> None:  # type: ignore[override]
         """Contribute the gradient of the batch at hand.
@@ -123,6 +111,21 @@ class IdleOptimizer(SeamOptimizer):
         self.refuse_closure(closure)
 
 
+class ServerOptimizer(IdleOptimizer):
+    """The server's: its groups are those that are stepped, in another thread; it clears the script's own model.
+
+    To be made before the server takes ``inner`` over. ``state_dict`` is that of training as it goes on.
+    """
+
+    def __init__(self, inner: Optimizer) -> None:
+        super().__init__(inner)
+        self._parameters = [parameter for group in inner.param_groups for parameter in group["params"]]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clear the gradients of the script's model; those of the step under way are not its to clear."""
+        _clear(self._parameters, set_to_none)
+
+
 class WorkerOptimizer(SeamOptimizer):
     """``step`` adds the micro-batch's mean gradient to the contribution under way.
 
@@ -166,87 +169,14 @@ class SimulatedOptimizer(WorkerOptimizer):
         return self._groups if self.on_worker else self.inner.param_groups
 
 
-class GradientSum:
-    """The running mean ``ḡ`` of the micro-batches of a contribution, weighted, in one flat buffer.
-
-    The first micro-batch is copied as it is, so a contribution of one is exact; the ``m``-th is mixed in by
-    ``ḡ += (w_m / Σw) (g_m − ḡ)`` (Welford 1962).
-    """
-
-    def __init__(self, store: FlatStore) -> None:
-        self._store = store
-        self._spare: list[Tensor] = []
-        self._fresh()
-
-    def _fresh(self) -> None:
-        size = self._store.push_bytes
-        self.payload = self._spare.pop() if self._spare else torch.empty(size, dtype=torch.uint8)
-        head = self._store.statistics.pooled_bytes
-        self.pool: Pool = self._store.statistics.new_pool(_memory(self.payload[:head]) if head else None)
-        self.pool.whole[:] = 0
-        self._gradient = self.payload[head:].view(self._store.dtype)
-        # Gradients are summed where they are computed; the payload is where the bytes leave from.
-        on_device = self._store.device.type != "cpu"
-        self._flat = torch.empty_like(self._gradient, device=self._store.device) if on_device else self._gradient
-        self._views = self._store.split(self._flat)
-        self.weight = 0.0
-        self.present = bytearray(len(self._store.parameters))
-
-    def add(self, weight: float) -> None:
-        """Mix in the gradients that the parameters hold now.
-
-        Raises:
-            ScriptError: a sparse gradient.
-        """
-        self.weight += weight
-        share = weight / self.weight
-        first = share == 1.0
-        views: list[Tensor] = []
-        gradients: list[Tensor] = []
-        with torch.no_grad():
-            for index, (parameter, view) in enumerate(zip(self._store.parameters, self._views, strict=True)):
-                gradient = parameter.grad
-                if gradient is None:
-                    # No gradient is a gradient of zero here; whether it had one anywhere is told apart by a flag.
-                    view.zero_() if first else view.mul_(1.0 - share)
-                    continue
-                if gradient.layout is not torch.strided:
-                    raise ScriptError(
-                        f"parameter {index} has a sparse gradient, which is not supported: "
-                        "use sparse=False in its layer"
-                    )
-                self.present[index] = 1
-                views.append(view)
-                gradients.append(gradient.to(view.dtype))
-            if views and first:
-                torch._foreach_copy_(views, gradients)
-            elif views:
-                torch._foreach_lerp_(views, gradients, share)
-        self._store.statistics.collect(self.pool)
-
-    def take(self) -> tuple[memoryview, float, bytes]:
-        """The contribution's bytes, weight and gradient flags (empty: all set); a new one begins."""
-        if self._flat is not self._gradient:
-            self._gradient.copy_(self._flat)
-        flags = b"" if all(self.present) else bytes(self.present)
-        taken = self.payload, self.weight
-        self._fresh()
-        return _memory(taken[0]), taken[1], flags
-
-    def give_back(self, payload: memoryview) -> None:
-        """The bytes were sent; their buffer may be used again."""
-        self._spare.append(torch.frombuffer(payload, dtype=torch.uint8))
-
-    def drop(self) -> None:
-        """Forget the contribution under way."""
-        self.weight = 0.0
-        self.present = bytearray(len(self._store.parameters))
-        self.pool.whole[:] = 0
-
-
-def _memory(tensor: Tensor) -> memoryview:
-    array: Any = tensor.numpy()
-    return memoryview(array)
+def _clear(parameters: Iterable[Tensor], set_to_none: bool) -> None:
+    for parameter in parameters:
+        if parameter.grad is None:
+            continue
+        if set_to_none:
+            parameter.grad = None
+        else:
+            parameter.grad.detach_().zero_()
 
 
 def _hyperparameters(optimizer: Optimizer) -> list[dict[str, Any]]:

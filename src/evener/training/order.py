@@ -2,57 +2,49 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, SequentialSampler
 
-from .reproducible import Seeds, set_seed
+from .chance import Seeds, put_back, set_seed
 
 
 class SamplerOrder:
     """Draws the user's sampler for (seed, epoch).
 
-    A sampler with a generator of its own is left alone. One that would take its seed from torch's global random state
-    gets a generator seeded by (seed, epoch): the draw happens beside the user's evaluation, whose random numbers it
-    must neither use nor disturb. ``set_epoch`` is called where the sampler has it.
+    The draw happens beside the user's evaluation, whose random numbers it should neither use nor disturb. So one of
+    torch's samplers that would take its seed from the global random state gets a generator seeded by (seed, epoch),
+    and a sampler with a generator of its own is left alone. ``set_epoch`` is called where the sampler has it.
 
     Args:
         loader: the user's.
         seed: of the run.
-        reproducible: a sampler that uses global random states in ways of its own finds them set for (seed, epoch),
-            and leaves them as they were.
+        reproducible: a sampler of the user's, without a generator, may use the global random states: it finds them
+            set for (seed, epoch), and they are put back. What the script draws at that moment may meet with it.
     """
 
     def __init__(self, loader: DataLoader[Any], seed: int, reproducible: bool = False) -> None:
         self._sampler: Any = loader.sampler
-        self._seed = seed
-        self._own = getattr(self._sampler, "generator", self) is None
-        self._seeds = Seeds(seed) if reproducible else None
+        self._seeds = Seeds(seed)
+        self._lends = getattr(self._sampler, "generator", self) is None
+        draws_itself = hasattr(self._sampler, "generator") or isinstance(self._sampler, SequentialSampler)
+        self._sets_states = reproducible and not draws_itself
 
     def __call__(self, epoch: int) -> Iterable[int]:
         """Data set indices in the order of ``epoch``."""
         if hasattr(self._sampler, "set_epoch"):
             self._sampler.set_epoch(epoch)
-        if not self._own:
-            return self._drawn(epoch)
-        self._sampler.generator = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
-        try:
+        seed = self._seeds.order(epoch)
+        if self._lends:
+            self._sampler.generator = torch.Generator().manual_seed(seed)
+            try:
+                return list(self._sampler)
+            finally:
+                self._sampler.generator = None
+        if not self._sets_states:
             return list(self._sampler)
-        finally:
-            self._sampler.generator = None
-
-    def _drawn(self, epoch: int) -> Iterable[int]:
-        if self._seeds is None:
+        with put_back():
+            set_seed(seed)
             return list(self._sampler)
-        before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-        set_seed(self._seeds.order(epoch))
-        try:
-            return list(self._sampler)
-        finally:
-            random.setstate(before[0])
-            np.random.set_state(before[1])
-            torch.set_rng_state(before[2])

@@ -1,27 +1,22 @@
 """Runs that are the same to the bit: what a micro-batch's gradient depends on is the micro-batch and the parameters.
 
-``docs/decisions/0007-reproducible.md`` has the whole; this is the part that knows tensors. Everything here is off
-unless the run's settings have a ``micro_batch``.
+``docs/decisions/0007-reproducible.md`` has the whole; this is the part that knows tensors. It is off unless the run's
+settings have a ``micro_batch``; the seeds it uses (:mod:`~evener.training.chance`) also serve other runs.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 
-import numpy as np
 import torch
 from torch import nn
 
-from ..core.ranges import Range
+from ..core.ranges import block
 from ..runtime.place import DETERMINISTIC
-from .optimizer import ScriptError
+from .chance import Seeds, set_seed
+from .errors import ScriptError
 from .store import FlatStore
-
-Key = tuple[int, int]
-"""What a loader is asked for: a data set index, and the seed that makes its loading repeatable."""
 
 
 def begin() -> None:
@@ -37,6 +32,19 @@ def begin() -> None:
     torch.backends.cudnn.benchmark = False
 
 
+def cut(batch: int, micro_batch: int) -> list[int]:
+    """Sizes of the micro-batches of a step of ``batch`` samples, in their order.
+
+    >>> cut(100, 32), cut(65, 32)
+    ([32, 32, 32, 4], [32, 33])
+    """
+    sizes: list[int] = []
+    while (at := sum(sizes)) < batch:
+        start, stop = block((0, batch), at, micro_batch)
+        sizes.append(stop - start)
+    return sizes
+
+
 def too_few(batch: int, micro_batch: int, workers: int) -> str:
     """What to say where a step has fewer micro-batches than there are workers; empty otherwise.
 
@@ -45,14 +53,12 @@ def too_few(batch: int, micro_batch: int, workers: int) -> str:
     >>> too_few(batch=64, micro_batch=16, workers=3)
     ''
     """
-    blocks = max(1, batch // micro_batch)
-    if blocks >= workers:
+    sizes = cut(batch, micro_batch)
+    if len(sizes) >= workers:
         return ""
+    many = f"{len(sizes)} micro-batches" if len(sizes) > 1 else "1 micro-batch"
     advice = f"; a --micro-batch of {batch // workers} would be enough" if batch // workers >= 2 else ""
-    return (
-        f"a step has {blocks} micro-batches of {min(batch, micro_batch)} for {workers} workers, so that some have "
-        f"nothing to do{advice}"
-    )
+    return f"a step has {many} of {sizes[0]} for {workers} workers, so that some have nothing to do{advice}"
 
 
 def check_deterministic(error: Exception) -> None:
@@ -70,64 +76,6 @@ def check_deterministic(error: Exception) -> None:
         f"{what} no deterministic form in this version of torch, so that its result may differ each time. Use another "
         f"operation in its place, or run without --reproducible. torch says: {text}"
     ) from error
-
-
-class Seeds:
-    """Seeds of all that is random in a run, each a function of the run's seed and of what it is for.
-
-    Args:
-        seed: of the run.
-
-    Example:
-        >>> Seeds(0).sample(epoch=1, position=7) == Seeds(0).sample(epoch=1, position=7)
-        True
-        >>> Seeds(0).sample(epoch=1, position=7) == Seeds(1).sample(epoch=1, position=7)
-        False
-    """
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-
-    def _of(self, *what: str | int) -> int:
-        """63 bits; differing in one of ``what`` makes it another, unrelated number."""
-        digest = hashlib.blake2b(repr((self._seed, *what)).encode(), digest_size=8).digest()
-        return int.from_bytes(digest, "little") >> 1
-
-    def script(self) -> int:
-        """Of what the script does before its first batch, and on the server."""
-        return self._of("script")
-
-    def order(self, epoch: int) -> int:
-        """Of the sampler's draw for ``epoch``."""
-        return self._of("order", epoch)
-
-    def sample(self, epoch: int, position: int) -> int:
-        """Of loading the sample at ``position``."""
-        return self._of("sample", epoch, position)
-
-    def batch(self, epoch: int, position: int) -> int:
-        """Of computing the micro-batch whose first position is ``position``."""
-        return self._of("batch", epoch, position)
-
-    def keyed(self, indices: Sequence[int], epoch: int, ranges: Sequence[Range]) -> list[Key]:
-        """The data set indices at the positions ``ranges`` of ``epoch``, each with the seed to load it with."""
-        positions = (position for start, stop in ranges for position in range(start, stop))
-        return [(index, self.sample(epoch, at)) for index, at in zip(indices, positions, strict=True)]
-
-
-def set_seed(seed: int, devices: bool = False) -> None:
-    """Set the random state of ``random``, ``numpy`` and ``torch``.
-
-    Args:
-        seed: 0 to 2⁶³ − 1.
-        devices: torch's generators of all devices, too, which takes 0.1 ms: for a micro-batch, not for a sample.
-    """
-    random.seed(seed)
-    np.random.seed(seed & 0xFFFFFFFF)
-    if devices:
-        torch.manual_seed(seed)
-    else:
-        torch.default_generator.manual_seed(seed)
 
 
 class Slate:
@@ -150,15 +98,18 @@ class Slate:
             if buffer is not None and name in module._non_persistent_buffers_set
         ]
 
-    def wipe(self, epoch: int, position: int, statistics: bytearray) -> None:
+    def wipe(self, epoch: int, position: int, statistics: bytearray, skipped: Collection[int] = ()) -> None:
         """Before the script gets the micro-batch of ``epoch`` that begins at ``position``.
 
         Args:
             epoch, position: which micro-batch.
             statistics: BatchNorm's, packed, of the version it is computed on.
+            skipped: trained parameters, by number, whose gradient is the script's to clear: if it accumulates by
+                hand, the guard must see it grow.
         """
-        for parameter in self._store.parameters:
-            parameter.grad = None  # left at zero it would count as a gradient, where none would not
+        for index, parameter in enumerate(self._store.parameters):
+            if index not in skipped:
+                parameter.grad = None  # left at zero it would count as a gradient, where none would not
         self._store.statistics.install(statistics)
         with torch.no_grad():
             for module, name, buffer, value in self._buffers:

@@ -24,10 +24,11 @@ from ..runtime.worker import RunError
 from ..trace import Writer
 from .account import Account, EpochEnd, build_policy
 from .checks import OUTSIDE, check_batch, check_device
+from .errors import ScriptError
 from .loader import SeamLoader
 from .master import Master, trained_parameters
 from .metrics import Scalar, number
-from .optimizer import IdleOptimizer, ScriptError
+from .optimizer import ServerOptimizer
 from .order import SamplerOrder
 from .reproducible import too_few
 from .session import Session
@@ -68,11 +69,12 @@ class ServerSession(Session):
         self._positions = len(setup.loader.sampler)  # type: ignore[arg-type]
         self._view = FlatStore(setup.model, trained_parameters(setup.optimizer))
         check_device(self._view.device, self.device)
+        optimizer = ServerOptimizer(setup.optimizer)
         self._master = Master(setup, SamplerOrder(setup.loader, place.seed, bool(place.micro_batch)))
         self._listener = Listener(place.address, place.token)
         self._writer = Writer(place.record or tempfile.mkdtemp(prefix="evener-"))
         self._account = Account(self._writer, place)
-        return setup.model, IdleOptimizer(setup.optimizer), SeamLoader(setup.loader, self._no_batches)
+        return setup.model, optimizer, SeamLoader(setup.loader, self._no_batches)
 
     # The run ------------------------------------------------------------------------------------------------
 

@@ -11,8 +11,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from .errors import ScriptError
 from .metrics import Scalar
-from .optimizer import ScriptError
 from .setup import Setup
 
 

@@ -30,15 +30,16 @@ from ..simulation.drive import Simulation, Stuck, Task
 from ..trace import Writer
 from .account import Account, EpochEnd, build_policy
 from .batch import BatchInHand
+from .chance import Seeds, set_seed
 from .checks import OUTSIDE, check_batch, check_device
+from .errors import ScriptError
 from .guard import Guard
 from .loader import SeamLoader, fetch
 from .look_ahead import LookAhead, Trail
 from .master import Master, trained_parameters
 from .metrics import Scalar, number
-from .optimizer import ScriptError, SimulatedOptimizer
+from .optimizer import SimulatedOptimizer
 from .order import SamplerOrder
-from .reproducible import Seeds, set_seed
 from .session import Session
 from .setup import Setup
 from .store import FlatStore
@@ -67,6 +68,7 @@ class SimulatedSession(Session):
         self._look_ahead: LookAhead | None = None
         self._trails: dict[int, Trail] = {}
         self._end: EpochEnd | None = None
+        self._modes: list[tuple[nn.Module, bool]] = []
         self._task: Task | None = None
         self._simulation: Simulation | None = None
         self._closed = False
@@ -75,12 +77,15 @@ class SimulatedSession(Session):
         place = self._place
         check_batch(setup.batch, place.workers)
         self._policy = build_policy(place.policy)
+        self._policy.check(setup.batch)
         self._model = setup.model
         self._store = FlatStore(setup.model, trained_parameters(setup.optimizer))
         check_device(self._store.device, self.device)
         self._loader = setup.loader
         if self._policy.collects and self._policy.look_ahead:
             self._look_ahead = LookAhead(self._store, setup.optimizer)
+        self._guard = Guard(setup.model, setup.optimizer, self._store)
+        self._guard.watch()
         self._optimizer = SimulatedOptimizer(setup.optimizer, self._step)
         self._master = Master(setup, SamplerOrder(setup.loader, place.seed, reproducible=True))
         self._writer = Writer(place.record or tempfile.mkdtemp(prefix="evener-"))
@@ -96,6 +101,9 @@ class SimulatedSession(Session):
         try:
             for epoch in range(count):
                 self._epoch = epoch
+                # What the script set to evaluate, it did as the server: workers do not see it.
+                for module, training in self._modes:
+                    module.training = training
                 yield epoch
                 if self._end is None or self._end.snapshot.epoch < epoch:
                     raise ScriptError(LEFT_EARLY.format(epoch=epoch))
@@ -147,6 +155,7 @@ class SimulatedSession(Session):
         if isinstance(event, e.Joined):
             who = {"worker": event.worker, "name": f"worker {event.worker}", "device": str(self.device)}
             self._writer.note(now, "worker", **who)
+        self._workers.heard(event)
         self._writer.event(now, event, commands)
 
     def _close(self, stop: str) -> None:
@@ -157,6 +166,7 @@ class SimulatedSession(Session):
         self._closed = True
         if stop:
             simulation.stop(stop)
+        self._guard.release()
         self._store.statistics.release()
         finish = simulation.outcome.finish
         ok, reason = (finish.ok and not stop, finish.reason) if finish is not None else (False, "it did not finish")
@@ -170,20 +180,21 @@ class SimulatedSession(Session):
         """The micro-batches of all workers, until the epoch ends; the user's inner loop."""
         if self._epoch < 0 or self._closed:
             raise ScriptError(OUTSIDE)
+        if self._end is not None and self._end.snapshot.epoch >= self._epoch:
+            return  # a second pass
         self._store.statistics.observe()
         # What the script did to the model since it evaluated it is no worker's.
         self._store.install_constants(bytearray(self._master.constants()))
         self._optimizer.on_worker = True
-        self._guard = Guard(self._model, self._optimizer, self._store)
-        self._guard.watch()
+        self._guard.refresh()
         try:
             while (task := self._next_task()) is not None:
                 yield self._begin(task)
                 self._settle(task)
         finally:
-            self._guard.release()
             self._optimizer.on_worker = False
             self._store.statistics.release()
+        self._modes = [(module, module.training) for module in self._model.modules()]
         self._receive()
 
     def _next_task(self) -> Task | None:
@@ -209,6 +220,7 @@ class SimulatedSession(Session):
         indices, metrics = self._workers.begin(task)
         self._task = task
         self._batch.begin(len(indices) // 8, metrics)
+        self._guard.begin_batch()
         set_seed(self._seeds.batch(task.epoch, task.ranges[0][0]), devices=self.device.type != "cpu")
         return fetch(self._loader, indices)
 
@@ -224,18 +236,17 @@ class SimulatedSession(Session):
         if self._look_ahead is not None:
             self._look_ahead.restore(self._trails[task.worker])
         if self._batch.leave():
-            self._store.statistics.forget()
             task.declined = True
+        self._store.statistics.forget()  # also of forward passes since the step
 
     def _step(self, weight: float | None) -> None:
+        if self._task is not None and self._task.declined:
+            return  # the cluster says that this one is skipped
         weight = self._batch.contribute(weight)
         self._guard.check_state()
         self._guard.check_gradients()
         assert self._task is not None
-        if self._task.declined:
-            self._store.statistics.forget()
-        else:
-            self._workers.add(self._task.worker, weight)
+        self._workers.add(self._task.worker, weight)
 
     def _receive(self) -> None:
         """Take an epoch's parameters into the model, for the script to evaluate."""

@@ -11,9 +11,9 @@ from ..runtime.numeric import Buffer, loss_of
 from ..runtime.protocol import Push
 from ..simulation.drive import Task
 from .account import Account, EpochEnd
+from .contribution import GradientSum
 from .master import Master
 from .metrics import Metrics
-from .optimizer import GradientSum
 from .store import FlatStore
 
 
@@ -37,7 +37,8 @@ class VirtualWorkers:
         self._sums: dict[int, GradientSum] = {}
         self._metrics: dict[int, Metrics] = {}
         self._orders: dict[int, Buffer] = {}
-        self._indices: dict[int, bytes] = {}
+        self._indices: dict[int, tuple[int, bytes]] = {}
+        self._sent: dict[tuple[int, int], tuple[Push, memoryview]] = {}
         self._pushes: dict[tuple[int, int], tuple[Push, memoryview]] = {}
         self._applied = 0
 
@@ -50,13 +51,31 @@ class VirtualWorkers:
 
     def begin(self, task: Task) -> tuple[bytes, Metrics]:
         """The task's data set indices (int64), and where its metrics go."""
-        return self._indices.pop(task.ticket), self._metrics.setdefault(task.worker, Metrics())
+        _, indices = self._indices.pop(task.ticket)
+        return indices, self._metrics.setdefault(task.worker, Metrics())
 
     def add(self, worker: int, weight: float) -> None:
         """Add the gradients that the model's parameters hold to the worker's sum."""
         if worker not in self._sums:
             self._sums[worker] = GradientSum(self._store)
         self._sums[worker].add(weight)
+
+    def heard(self, event: e.Event) -> None:
+        """The server heard of this: keep no longer what nobody will ask for."""
+        match event:
+            case e.Arrived(worker, push) if (worker, push) in self._sent:
+                self._pushes[worker, push] = self._sent.pop((worker, push))
+            case e.Released(_, ticket):
+                self._indices.pop(ticket, None)
+            case e.Left(gone):
+                # What it sent and the server has may still count; what was under way is lost.
+                self._indices = {ticket: kept for ticket, kept in self._indices.items() if kept[0] != gone}
+                self._sent = {key: push for key, push in self._sent.items() if key[0] != gone}
+
+    @property
+    def kept(self) -> int:
+        """Tickets not begun and pushes not settled that are kept."""
+        return len(self._indices) + len(self._sent) + len(self._pushes)
 
     # For the simulation -------------------------------------------------------------------------------------
 
@@ -68,14 +87,15 @@ class VirtualWorkers:
     def grant(self, grant: c.Grant) -> None:
         """Keep the ticket's indices, as its worker would."""
         order = self._orders[grant.epoch]
-        self._indices[grant.ticket] = b"".join(order[start * 8 : stop * 8] for start, stop in grant.ranges)
+        indices = b"".join(order[start * 8 : stop * 8] for start, stop in grant.ranges)
+        self._indices[grant.ticket] = grant.worker, indices
 
     def push(self, push: e.Arrived) -> e.Arrived:
         """Take the worker's sum, and judge it."""
         payload, weight, present = self._sums[push.worker].take()
         metrics = self._metrics[push.worker].take()
         head = Push(push.push, push.tickets, push.versions, weight, present, metrics)
-        self._pushes[push.worker, push.push] = head, payload
+        self._sent[push.worker, push.push] = head, payload
         word, norm = self._master.verdict(head, payload)
         return dataclasses.replace(push, weight=weight, verdict=word, norm=norm, loss=loss_of(metrics))
 

@@ -10,20 +10,23 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 
 from ..core.plan import ladder
 from ..runtime.place import Place, since
 from ..runtime.worker import Compute, Install, Link, Push
 from .batch import BatchInHand
-from .chance import seed_worker
+from .chance import Seeds, put_back, set_seed
 from .checks import OUTSIDE, check_device
+from .contribution import GradientSum
+from .errors import ScriptError
 from .guard import Guard
 from .loader import SeamLoader, TicketLoader, lookahead
 from .look_ahead import LookAhead, Trail
 from .master import trained_parameters
 from .metrics import Metrics, Scalar
-from .optimizer import GradientSum, ScriptError, WorkerOptimizer
-from .reproducible import Slate, begin, seeds_of
+from .optimizer import WorkerOptimizer
+from .reproducible import Slate, begin, cut, seeds_of
 from .session import Session
 from .setup import Setup
 from .store import FlatStore
@@ -42,6 +45,7 @@ class WorkerSession(Session):
         self._metrics = Metrics()
         self._epoch = -1
         self._generation = 0
+        self._seeds: Seeds | None = None
         self._slate: Slate | None = None
         self._look_ahead: LookAhead | None = None
         self._trail = Trail()
@@ -64,15 +68,19 @@ class WorkerSession(Session):
         store.install_constants(constants)
         self._version = install.version
         self._install(install)
-        seeds = seeds_of(self._terms.settings)
-        if seeds is not None:
+        self._seeds = seeds_of(self._terms.settings)
+        if self._seeds is not None:
             begin()
-            self._slate = Slate(seeds, store, model)
+            self._slate = Slate(self._seeds, store, model)
         store.statistics.observe()
         self._guard = Guard(model, optimizer, store)
-        sizes = likely_sizes(int(self._terms.settings["batch"]), int(self._terms.settings["workers"]))
+        known = self._terms.settings
+        sizes = likely_sizes(int(known["batch"]), int(known["workers"]), int(known.get("micro_batch", 0)))
         began = time.time()
-        pace, self._throttle = probe(model, loader, store.statistics, place.slowness, sizes, self._guard.check_state)
+        with put_back():
+            pace, self._throttle = probe(
+                model, loader, store.statistics, place.slowness, sizes, self._guard.check_state
+            )
         probe_s = since(began)
         self._guard.watch()
         # The probe's forward passes overwrote the running statistics, which layers in eval mode still use.
@@ -80,11 +88,20 @@ class WorkerSession(Session):
         self._link.give_back(install)
         self._sum = GradientSum(store)
         self._optimizer = WorkerOptimizer(optimizer, self._step)
-        self._tickets = TicketLoader(loader, self._link.queued, seeds)
+        self._tickets = TicketLoader(loader, self._link.queued, self._seeds)
         self._link.ready(self._version, pace, lookahead(loader), imports_s, probe_s)
-        seed_worker(place.seed, self._terms.worker, loader)
+        if self._seeds is None:
+            self._seed_apart(loader)
         self._loader = SeamLoader(loader, self.batches)
         return model, self._optimizer, self._loader
+
+    def _seed_apart(self, loader: DataLoader[Any]) -> None:
+        """Let this worker draw other numbers than the others, the same ones in each run with the same seed."""
+        seed = Seeds(self._place.seed).worker(self._terms.worker)
+        set_seed(seed, devices=True)
+        if loader.generator is not None:
+            # It seeds the loader's own processes. The sampler may share it, but only the server draws that.
+            loader.generator.manual_seed(seed)
 
     # Epochs and batches -------------------------------------------------------------------------------------
 
@@ -102,6 +119,9 @@ class WorkerSession(Session):
                 self._epoch = max(work.epoch, self._epoch + 1)
                 if self._epoch >= count:
                     return
+                if self._seeds is not None:
+                    # What the last batch left depends on which one it was.
+                    set_seed(self._seeds.epoch(self._epoch), devices=True)
                 yield self._epoch
             finished = True
             if (final := self._link.final()) is not None:
@@ -121,11 +141,12 @@ class WorkerSession(Session):
         while (work := self._advance()) is not None and work.epoch <= self._epoch:
             self._next = None
             self._batch.begin(len(work.indices) // 8, self._metrics)
+            self._guard.begin_batch()
             if self._throttle is not None:
                 self._throttle.begin()
             batch = self._tickets.load(work)
             if self._slate is not None:
-                self._slate.wipe(work.epoch, work.ranges[0][0], self._running)
+                self._slate.wipe(work.epoch, work.ranges[0][0], self._running, self._guard.skipped())
             if self._look_ahead is not None:
                 self._look_ahead.shift(self._trail, work.early)
             yield batch
@@ -166,8 +187,10 @@ class WorkerSession(Session):
         """Settle the batch that the script has just left: contributed, or skipped."""
         if self._look_ahead is not None:
             self._look_ahead.restore(self._trail)
-        if self._batch.leave():
-            self._store.statistics.forget()
+        skipped = self._batch.leave()
+        # What was not contributed, and forward passes since then (to measure the training accuracy, for one).
+        self._store.statistics.forget()
+        if skipped:
             self._link.done(True, self._generation)
 
     # Contributions ------------------------------------------------------------------------------------------
@@ -202,6 +225,8 @@ class WorkerSession(Session):
         self._link.close(reason)
 
 
-def likely_sizes(batch: int, workers: int) -> tuple[int, ...]:
-    """Micro-batches that a worker will probably be asked for, in samples."""
+def likely_sizes(batch: int, workers: int, micro_batch: int = 0) -> tuple[int, ...]:
+    """Micro-batches that a worker will probably be asked for, in samples; ``micro_batch`` is a reproducible run's."""
+    if micro_batch:
+        return tuple(sorted(set(cut(batch, micro_batch))))
     return tuple(sorted({*ladder(batch, workers), max(1, batch // workers)}))
