@@ -20,7 +20,6 @@ class TicketState(Enum):
     QUEUED = "queued"
     STARTED = "started"
     COMPUTED = "computed"
-    ARRIVED = "arrived"
 
 
 class Fate(Enum):

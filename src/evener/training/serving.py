@@ -16,7 +16,6 @@ from torch.optim import Optimizer
 from ..core import commands as c
 from ..core import events as e
 from ..core.coordinator import Coordinator
-from ..core.state import Settings
 from ..runtime.place import Place, since
 from ..runtime.server import Server, process_cpu
 from ..runtime.transport import Listener
@@ -64,9 +63,7 @@ class ServerSession(Session):
         check_batch(setup.batch, place.workers)
         self._policy = build_policy(place.policy)
         self._policy.check(setup.batch)
-        self._batch = setup.batch
-        self._drop_last = setup.loader.drop_last
-        self._positions = len(setup.loader.sampler)  # type: ignore[arg-type]
+        self._setup = setup
         self._view = FlatStore(setup.model, trained_parameters(setup.optimizer))
         check_device(self._view.device, self.device)
         optimizer = ServerOptimizer(setup.optimizer)
@@ -98,18 +95,10 @@ class ServerSession(Session):
 
     def _start(self, epochs: int) -> None:
         place = self._place
-        settings = Settings(
-            batch=self._batch,
-            epochs=epochs,
-            workers=place.workers,
-            patience=place.patience,
-            drop_last=self._drop_last,
-            seed=place.seed,
-            micro_batch=place.micro_batch,
-        )
+        settings = self._setup.settings(place, epochs)
         self._cpu_before = process_cpu()
-        self._account.open(settings, self._policy, self._master, self._positions)
-        if place.micro_batch and (why := too_few(self._batch, place.micro_batch, place.workers)):
+        self._account.open(settings, self._policy, self._master, self._setup.positions)
+        if place.micro_batch and (why := too_few(settings.batch, place.micro_batch, place.workers)):
             self._writer.note(0.0, "warning", text=why)
         self._server = Server(
             self._listener,

@@ -9,6 +9,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from ..core.state import Settings
+from ..runtime.place import Place
 from .checks import check_clip_norm, check_loader, check_model, check_optimizer, check_scheduler
 
 
@@ -34,6 +36,23 @@ class Setup:
         check_scheduler("step_scheduler", self.step_scheduler, self.optimizer)
         check_scheduler("epoch_scheduler", self.epoch_scheduler, self.optimizer)
         check_clip_norm(self.clip_norm)
+
+    def settings(self, place: Place, epochs: int) -> Settings:
+        """What is fixed for the run that this set-up and ``place`` make."""
+        return Settings(
+            batch=self.batch,
+            epochs=epochs,
+            workers=place.workers,
+            patience=place.patience,
+            drop_last=self.loader.drop_last,
+            seed=place.seed,
+            micro_batch=place.micro_batch,
+        )
+
+    @property
+    def positions(self) -> int:
+        """Samples of an epoch."""
+        return len(self.loader.sampler)  # type: ignore[arg-type]
 
     @property
     def batch(self) -> int:

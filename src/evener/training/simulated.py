@@ -22,7 +22,6 @@ from torch.optim import Optimizer
 from ..core import commands as c
 from ..core import events as e
 from ..core.coordinator import Coordinator
-from ..core.state import Settings
 from ..runtime.place import Place
 from ..runtime.worker import RunError
 from ..simulation.cluster import Cluster
@@ -81,7 +80,7 @@ class SimulatedSession(Session):
         self._model = setup.model
         self._store = FlatStore(setup.model, trained_parameters(setup.optimizer))
         check_device(self._store.device, self.device)
-        self._loader = setup.loader
+        self._setup = setup
         if self._policy.collects and self._policy.look_ahead:
             self._look_ahead = LookAhead(self._store, setup.optimizer)
         self._guard = Guard(setup.model, setup.optimizer, self._store)
@@ -116,16 +115,8 @@ class SimulatedSession(Session):
             raise RunError(finish.reason)
 
     def _start(self, epochs: int) -> Simulation:
-        place, loader = self._place, self._loader
-        positions = len(loader.sampler)  # type: ignore[arg-type]
-        settings = Settings(
-            batch=loader.batch_size or 0,
-            epochs=epochs,
-            workers=place.workers,
-            patience=place.patience,
-            drop_last=loader.drop_last,
-            seed=place.seed,
-        )
+        positions = self._setup.positions
+        settings = self._setup.settings(self._place, epochs)
         self._account.open(
             settings,
             self._policy,
@@ -222,7 +213,7 @@ class SimulatedSession(Session):
         self._batch.begin(len(indices) // 8, metrics)
         self._guard.begin_batch()
         set_seed(self._seeds.batch(task.epoch, task.ranges[0][0]), devices=self.device.type != "cpu")
-        return fetch(self._loader, indices)
+        return fetch(self._setup.loader, indices)
 
     def _shift(self, look_ahead: LookAhead, task: Task) -> None:
         trail = self._trails.setdefault(task.worker, Trail())

@@ -208,16 +208,20 @@ class Balanced(Policy):
         From the publication of one version to that of the next, transfers count for it as for the others.
         """
         others = [m for m in state.active() if m is not member]
-        seconds = member.seconds(self._sizes(state)[0]) + member.uplink.value
+        size, batch = self._sizes(state)[0], state.settings.batch
+        seconds = member.seconds(size) + member.uplink.value
         if not others:
             return seconds, math.inf, True
-        size, batch = self._sizes(state)[0], state.settings.batch
         step = batch / sum(m.pace.value for m in others)
         # Nor can the others cut tickets smaller than that.
         step = max(step, plan.whole_tickets([m.seconds(size) for m in others], math.ceil(batch / size)))
         trip = min(m.downlink.value + m.uplink.value for m in others)
-        limit = FITS * (COMEBACK if member.sits_out else 1.0)
-        return seconds, step, seconds + member.downlink.value <= limit * step + trip
+        return seconds, step, seconds + member.downlink.value <= self._part(member) * step + trip
+
+    @staticmethod
+    def _part(member: Member) -> float:
+        """The part of a step that its ticket may take."""
+        return FITS * (COMEBACK if member.sits_out else 1.0)
 
     def closed(self, state: RunState, lot: Lot) -> None:
         """Settle the budget: what a step did not spend is saved, up to a few steps' worth."""
@@ -242,7 +246,7 @@ class Balanced(Policy):
         a_step = self._sizes(state)[0] * min(1.0, step / seconds)
         if a_step > self.stale_fraction * state.settings.batch or not self._reach:
             spans = 1
-        elif seconds + member.downlink.value <= FITS * (COMEBACK if member.sits_out else 1.0) * spans * step:
+        elif seconds + member.downlink.value <= self._part(member) * spans * step:
             return ""
         allowed = "a step" if spans == 1 else f"{spans} steps"
         return (
