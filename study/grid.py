@@ -32,6 +32,8 @@ TUNING_SEED = 9
 
 Options = dict[str, float | int | str]
 
+LOOK_AHEAD = " look-ahead"
+
 POLICIES: dict[str, tuple[str, Options]] = {
     "synchronous": ("synchronous", {}),
     "asynchronous": ("asynchronous", {}),
@@ -40,9 +42,9 @@ POLICIES: dict[str, tuple[str, Options]] = {
     "delayed": ("delayed", {"delay": "auto"}),
     "balanced S=0": ("balanced", {"bound": 0}),
     "balanced 10%": ("balanced", {"bound": 1, "stale_fraction": 0.1}),
-    "balanced 10% look-ahead": ("balanced", {"bound": 1, "stale_fraction": 0.1, "look_ahead": 1}),
+    f"balanced 10%{LOOK_AHEAD}": ("balanced", {"bound": 1, "stale_fraction": 0.1, "look_ahead": 1}),
     "balanced 25%": ("balanced", {"bound": 1, "stale_fraction": 0.25}),
-    "balanced 25% look-ahead": ("balanced", {"bound": 1, "stale_fraction": 0.25, "look_ahead": 1}),
+    f"balanced 25%{LOOK_AHEAD}": ("balanced", {"bound": 1, "stale_fraction": 0.25, "look_ahead": 1}),
 }
 """Label → policy and options."""
 
@@ -50,7 +52,7 @@ BASE = "synchronous"
 GRADED, UNIFORM_BUT_ONE = "10:4:2:1", "10:10:10:1"
 ROTATING = "10:4:2:1, rotating"
 
-RATES = {"sgd": (0.01, 0.03, 0.1, 0.3, 1.0), "adamw": (0.0003, 0.001, 0.003, 0.01, 0.03)}
+RATES = {"sgd": (0.003, 0.01, 0.03, 0.1, 0.3), "adamw": (0.0003, 0.001, 0.003, 0.01, 0.03)}
 """The trials: learning rates by optimizer, the same for all policies."""
 
 
@@ -178,7 +180,8 @@ def chosen(problem: Problem, cluster: str, policy: str, scores: Scores) -> float
 
 
 def tuning(problem: Problem, cluster: str, policy: str, tier: int = 0) -> Iterator[Run]:
-    """The trials of one policy: as many for each."""
+    """The trials of one policy: as many for each. With look-ahead they are those without it."""
+    policy = policy.removesuffix(LOOK_AHEAD)
     if policy == BASE:
         cluster = GRADED
     for rate in RATES[problem.optimizer]:

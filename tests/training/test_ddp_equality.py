@@ -23,7 +23,7 @@ if system == "ddp":
     ddp.join(rank, world)
     ddp.train(rank, world, model, optimizer, loader)
     torch.save({"state": ddp.state(model), "seen": seen}, f"rank{rank}.pt")
-    ddp.dist.destroy_process_group()
+    ddp.leave()
 else:
     session = evener.join()
     model, optimizer, loader = session.prepare(model, optimizer, loader)
@@ -106,7 +106,7 @@ if sys.argv[1] == "ddp":
     parallel(samples[2 * rank]).sum().backward()
     optimizer.step()
     torch.save({"weight": model.weight.detach()}, f"rank{rank}.pt")
-    ddp.dist.destroy_process_group()
+    ddp.leave()
 else:
     session = evener.join()
     loader = DataLoader(TensorDataset(samples), batch_size=4)
