@@ -35,10 +35,10 @@ study-quick: $(VENV)/.study
 
 # Against the peers, on an emulated cluster: needs root, two cores and an otherwise idle machine; under 40 minutes, and
 # under three. The peers get virtual environments of their own (benchmarks/README.md).
-bench: $(VENV)/.installed
+bench: $(VENV)/.study
 	$(BIN)/python -m benchmarks.run full
 
-bench-quick: $(VENV)/.installed
+bench-quick: $(VENV)/.study
 	$(BIN)/python -m benchmarks.run quick
 
 $(VENV)/.python:

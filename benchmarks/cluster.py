@@ -60,8 +60,7 @@ class EmulatedCluster:
         self.cluster = cluster
         self.name = f"{PREFIX}{os.getpid()}-{next(_numbers)}"
         self._groups: groups.HostGroups | None = None
-        links_of_all = (*[cluster.link] * len(cluster.shares), cluster.link)  # the server's is the last
-        self._network = links.Network(_cgroups.PREFIX + self.name, links_of_all)
+        self._network = links.Network(_cgroups.PREFIX + self.name, cluster.links, cluster.frame)
 
     def __enter__(self) -> EmulatedCluster:
         check()
@@ -132,6 +131,14 @@ class EmulatedCluster:
     def set_share(self, host: int, share: float) -> None:
         """From now on the host has this part of one core."""
         self.groups.set_share(host, share)
+
+    def stall(self, host: int) -> None:
+        """All processes of a host stand still."""
+        groups.send(self.groups.of_host(host), signal.SIGSTOP)
+
+    def resume(self, host: int) -> None:
+        """They go on."""
+        groups.send(self.groups.of_host(host), signal.SIGCONT)
 
     def kill(self, host: int) -> None:
         """End all processes of a host, and wait until they are gone."""

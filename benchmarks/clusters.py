@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,12 +38,13 @@ class Happening:
     Attributes:
         at: when, as a part of the measured time.
         host: its number.
-        what: ``speed`` (from now on ``share`` of a core), ``kill`` (all its processes), ``start`` (them again).
+        what: ``speed`` (from now on ``share`` of a core), ``stall`` (all its processes stand still), ``resume`` (they
+            go on), ``kill`` (them), ``start`` (them again).
     """
 
     at: float
     host: int
-    what: Literal["speed", "kill", "start"]
+    what: Literal["speed", "stall", "resume", "kill", "start"]
     share: float = 0.0
 
 
@@ -54,7 +56,11 @@ class Cluster:
         name: for the command line and the results.
         title: for people.
         shares: of one core, by host.
-        link: every host's, and the server's too: systems without a server must not be at a disadvantage.
+        link: every host's, and the server's too unless it has its own: systems without a server must not be at a
+            disadvantage.
+        server: the server's host's own link.
+        frame: bytes of a frame at most, where links go through the switch. It pays for each frame, about 13 CPU
+            seconds a GB at 1500 bytes and a third of that at 16,000; network cards join small frames into such ones.
         happenings: in the order of their times.
         stretch: how many times longer than the others this cluster is measured.
     """
@@ -63,6 +69,8 @@ class Cluster:
     title: str
     shares: tuple[float, ...]
     link: Link = Link()
+    server: Link | None = None
+    frame: int = 1500
     happenings: tuple[Happening, ...] = ()
     stretch: float = 1.0
 
@@ -71,6 +79,11 @@ class Cluster:
             raise ValueError(f"{self.name}: shares must be positive and come to {MOST_CORES} cores at most")
         if any(not 0 <= one.host < len(self.shares) or not 0 <= one.at < 1 for one in self.happenings):
             raise ValueError(f"{self.name}: something happens to a host, or at a time, that there is not")
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """By host; the server's is the last."""
+        return (*[self.link] * len(self.shares), self.server or self.link)
 
     @property
     def changes(self) -> bool:
@@ -95,6 +108,47 @@ def rotation(shares: tuple[float, ...]) -> tuple[Happening, ...]:
     )
 
 
+def stalls(hosts: int, seed: int, window: float = 40.0, part: float = 0.1) -> tuple[Happening, ...]:
+    """Each host stands still for ``part`` of the time, at random moments, for 0.5 to 1.5 s each.
+
+    Lengths come in pairs of 1 - d and 1 + d, so that they make up ``part`` exactly; moments are where as many points
+    fall at random into the rest of the time.
+
+    Args:
+        hosts: how many.
+        seed: the same seed gives the same stalls.
+        window: seconds of the measured time.
+        part: of it that each host is still.
+
+    >>> found = stalls(1, seed=0)
+    >>> at = [40 * one.at for one in found]
+    >>> round(sum(at[1::2]) - sum(at[0::2]), 6), {one.what for one in found[::2]}
+    (4.0, {'stall'})
+    """
+    chance = random.Random(seed)
+    happenings: list[Happening] = []
+    for host in range(hosts):
+        halves = [chance.uniform(0.0, 0.5) for _ in range(round(part * window / 2))]
+        lengths = [1 + sign * half for half in halves for sign in (-1, 1)]
+        chance.shuffle(lengths)
+        before = 0.0
+        moments = sorted(chance.uniform(0, window - sum(lengths)) for _ in lengths)
+        for moment, length in zip(moments, lengths, strict=True):
+            happenings.append(Happening((moment + before) / window, host, "stall"))
+            before += length
+            happenings.append(Happening((moment + before) / window, host, "resume"))
+    return tuple(sorted(happenings, key=lambda one: one.at))
+
+
+def of_cores(cores: float, speeds: tuple[float, ...]) -> tuple[float, ...]:
+    """Shares in proportion to speeds, which come to so many cores.
+
+    >>> of_cores(1.5, (4, 1))
+    (1.2, 0.3)
+    """
+    return tuple(round(cores * speed / sum(speeds), 5) for speed in speeds)
+
+
 UNEQUAL = (0.8, 0.4, 0.2, 0.1)
 
 CLUSTERS = (
@@ -103,9 +157,20 @@ CLUSTERS = (
     Cluster(
         "eight",
         "eight hosts, speeds 16:8:8:4:4:2:2:1, fast links",
-        tuple(round(1.4 * speed / 45, 4) for speed in (16, 8, 8, 4, 4, 2, 2, 1)),
+        of_cores(1.4, (16, 8, 8, 4, 4, 2, 2, 1)),
     ),
+    Cluster("equal", "four equal hosts, fast links", (0.375,) * 4),
+    Cluster("one", "one host, fast links", (0.8,)),
+    Cluster("fifth", "speeds 80:40:20:10, and a fifth host of speed 1, fast links", of_cores(1.5, (80, 40, 20, 10, 1))),
     Cluster("100-mbit", "speeds 8:4:2:1, links of 100 Mbit/s", UNEQUAL, Link(rate_mbit=100)),
+    Cluster(
+        "access",
+        "speeds 8:4:2:1, links of 100 Mbit/s and 10 ms there and back, the server's of 1 Gbit/s",
+        UNEQUAL,
+        Link(rate_mbit=100, delay_ms=5),
+        server=Link(rate_mbit=1000),
+        frame=16_000,
+    ),
     Cluster(
         "far",
         "speeds 8:4:2:1, links of 50 Mbit/s, 5 ms and 0.1% loss",
@@ -117,6 +182,13 @@ CLUSTERS = (
         "speeds 8:4:2:1, moving on by one host every quarter of the time",
         UNEQUAL,
         happenings=rotation(UNEQUAL),
+        stretch=2.0,
+    ),
+    Cluster(
+        "stalls",
+        "speeds 8:4:2:1, each host standing still for a tenth of the time, at random, 0.5 to 1.5 s of 40",
+        UNEQUAL,
+        happenings=stalls(len(UNEQUAL), seed=1),
         stretch=2.0,
     ),
     Cluster(

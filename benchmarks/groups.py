@@ -75,6 +75,13 @@ def processes(folder: Path) -> list[int]:
     return list(_cgroups._processes(folder))
 
 
+def send(folders: Sequence[Path], signum: signal.Signals) -> None:
+    """Send a signal to all processes of these groups."""
+    for pid in (pid for folder in folders for pid in processes(folder)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signum)
+
+
 def kill(folders: Sequence[Path], seconds: float = 10.0) -> None:
     """End all processes of these groups, and wait until they are gone.
 
@@ -85,18 +92,17 @@ def kill(folders: Sequence[Path], seconds: float = 10.0) -> None:
     while pids := [pid for folder in folders for pid in processes(folder)]:
         if time.monotonic() > until:
             raise TimeoutError(f"{len(pids)} processes do not end")
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        send(folders, signal.SIGKILL)
         time.sleep(0.02)
 
 
 def cpu_seconds(folders: Sequence[Path]) -> float:
     """CPU time of the processes that are in these groups now, and of their children that have ended."""
-    return sum(_cpu_of(pid) for folder in folders for pid in processes(folder))
+    return sum(cpu_of(pid) for folder in folders for pid in processes(folder))
 
 
-def _cpu_of(pid: int) -> float:
+def cpu_of(pid: int) -> float:
+    """CPU time in seconds of a process, and of its children that have ended."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

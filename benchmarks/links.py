@@ -47,11 +47,13 @@ class Network:
     Args:
         name: of the cluster; nobody else's.
         links: by host.
+        frame: bytes at most, where the switch passes them on.
     """
 
-    def __init__(self, name: str, links: Sequence[Link]) -> None:
+    def __init__(self, name: str, links: Sequence[Link], frame: int = 1500) -> None:
         self.name = name
         self.links = links
+        self.frame = frame
         self.switch: subprocess.Popen[str] | None = None
 
     def open(self) -> None:
@@ -66,6 +68,8 @@ class Network:
             space = self.space(index)
             ip("-n", space, "link", "set", "lo", "up")
             ip("-n", space, "addr", "add", f"{self.address(index)}/24", "dev", "eth0")
+            if self.switch is not None:
+                ip("-n", space, "link", "set", "eth0", "mtu", str(self.frame))
             ip("-n", space, "link", "set", "eth0", "up")
 
     def _bridge(self) -> None:

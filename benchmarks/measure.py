@@ -13,11 +13,12 @@ from evener.observe import summarise
 from evener.trace import RecordError
 
 from . import peers, progress
-from .cluster import SERVER, EmulatedCluster
+from .cluster import SERVER
 from .clusters import Happening
 from .places import environment, last_words, name_of, part_of
 from .runners.job import Job
 from .systems import System
+from .throttled import Hosts
 
 POLL = 0.02
 GLANCE = 0.2
@@ -62,7 +63,9 @@ class Outcome:
         started_after: seconds from the start of the processes until all had got something done.
         ended_early: why processes ended while being measured; empty: none did.
         stale_fraction: of evener's samples, those with staleness of at least 1.
-        counted_once: of evener's samples: whether each counted exactly once.
+        counted_once: of evener's samples: whether each counted exactly once, all of them, in batches as large as asked.
+        problems: what is not so, in words.
+        sat_out: evener's workers that sat out at some time.
     """
 
     samples_per_second: float
@@ -75,6 +78,8 @@ class Outcome:
     ended_early: str = ""
     stale_fraction: float | None = None
     counted_once: bool | None = None
+    problems: str = ""
+    sat_out: tuple[int, ...] = ()
 
 
 class Measurement:
@@ -87,9 +92,7 @@ class Measurement:
         sizes: of micro-batch, by host (the limit only).
     """
 
-    def __init__(
-        self, cluster: EmulatedCluster, system: System, job: Job, sizes: Sequence[tuple[int, ...]] = ()
-    ) -> None:
+    def __init__(self, cluster: Hosts, system: System, job: Job, sizes: Sequence[tuple[int, ...]] = ()) -> None:
         self.cluster = cluster
         self.system = system
         self.job = job
@@ -187,7 +190,7 @@ class Measurement:
             ended_early=ended,
         )
         if self.system.runner == "evener":
-            self._account(outcome)
+            account(outcome, self.folder, self.job.batch)
         return outcome
 
     def _wait(self, until: float, happenings: list[Happening], window: Window, start: float = 0.0) -> None:
@@ -214,6 +217,10 @@ class Measurement:
         match happening.what:
             case "speed":
                 self.cluster.set_share(host, happening.share)
+            case "stall":
+                self.cluster.stall(host)
+            case "resume":
+                self.cluster.resume(host)
             case "kill":
                 self._killed.add(host)
                 self.cluster.kill(host)
@@ -237,14 +244,6 @@ class Measurement:
             if (path := self.folder / f"rates-{host}.json").exists()
         }
 
-    def _account(self, outcome: Outcome) -> None:
-        try:
-            summary = summarise(self.folder)
-        except RecordError:
-            return
-        outcome.stale_fraction = summary.stale_fraction
-        outcome.counted_once = summary.counted_once
-
     def _log(self, host: int) -> Path:
         return self.folder / f"log-{host}"
 
@@ -254,3 +253,28 @@ class Measurement:
             if host not in self._killed and process.poll() is not None:
                 return f"{name_of(host)} ended with exit code {process.returncode}{last_words(self._log(host))}"
         return ""
+
+
+def account(outcome: Outcome, folder: Path, batch: int) -> None:
+    """Hold an evener run's record against what was asked for, and note what does not fit.
+
+    Args:
+        outcome: takes what is found.
+        folder: where the record is.
+        batch: samples of a step.
+    """
+    try:
+        summary = summarise(folder)
+    except RecordError as error:
+        outcome.counted_once, outcome.problems = False, f"there is no record to check: {error}"
+        return
+    problems = list(summary.problems[:3])
+    if summary.batch != batch:
+        problems.append(f"the batch was {summary.batch} and not {batch}")
+    ends = ("declined", "refused", "dropped")
+    lost = {end: count for end in ends if (count := getattr(summary, f"{end}_samples"))}
+    problems += [f"{count} samples were {end}" for end, count in lost.items()]
+    outcome.stale_fraction = summary.stale_fraction
+    outcome.counted_once = not problems
+    outcome.problems = "; ".join(problems)
+    outcome.sat_out = tuple(worker.worker for worker in summary.workers if worker.sat_out is not None)

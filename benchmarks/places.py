@@ -12,8 +12,9 @@ from pathlib import Path
 
 from evener.launch._places import THREADS
 
-from .cluster import SERVER, EmulatedCluster
+from .cluster import SERVER
 from .runners.job import Job
+from .throttled import Hosts
 
 ROOT = Path(__file__).parent.parent
 
@@ -21,12 +22,12 @@ LAST_WORDS = 12
 """Lines of a failed process's output that are kept."""
 
 
-def part_of(job: Job, cluster: EmulatedCluster, host: int, sizes: tuple[int, ...]) -> Job:
+def part_of(job: Job, cluster: Hosts, host: int, sizes: tuple[int, ...]) -> Job:
     """The job of one host; -1: of the server's."""
     if host == SERVER:
         return replace(job, index=host)
-    door, share = str(cluster.door(host)), cluster.cluster.shares[host]
-    return replace(job, index=host, door=door, share=share, sizes=sizes)
+    door, share = cluster.door(host), cluster.cluster.shares[host]
+    return replace(job, index=host, door=str(door or ""), share=share, sizes=sizes)
 
 
 def environment(job: Job) -> dict[str, str]:

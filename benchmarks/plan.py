@@ -10,20 +10,43 @@ from .clusters import find as find_cluster
 from .systems import LIMIT, System
 from .systems import find as find_system
 
-SIZES = (8, 16, 32, 64, 128)
-"""Micro-batches among which each host's best makes the limit."""
+SIZES = {"small": (8, 16, 32, 64, 128), "wearable": (8, 16, 32, 64, 128), "resnet20": (8, 16, 32, 64)}
+"""By workload, the micro-batches among which each host's best makes the limit."""
+
+PER_HOST = {"small": 128, "wearable": 64, "resnet20": 64}
+"""By workload, samples of the batch for each host, where nothing else is said."""
 
 WARM = 1.5
 """Seconds from the first sign of progress to the measured time."""
 
-START_S = {"limit": 7.0, "evener": 11.0, "ddp": 8.0, "local_sgd": 8.0, "torchft": 13.0, "hivemind": 22.0}
+START_S = {
+    "limit": 5.5, "evener": 11.0, "ddp": 8.0, "local_sgd": 8.0, "plain": 8.0, "torchft": 13.0, "hivemind": 22.0
+}  # fmt: skip
 """Seconds by runner from the start of four hosts on two cores until all have got something done, and to end them."""
+
+ALONE = 0.5
+"""Of that, what a single host takes at least."""
+
+HEAVY_S = {"resnet20": 4.0}
+"""Seconds by workload that starting takes in addition: warming up is more work."""
+
+SLOW_S = 0.05
+"""Core-seconds that joining costs: what the slowest host needs for them is waited for."""
+
+LUMPS = 4.0
+"""So many times :attr:`System.least_s` until enough has counted; an estimate."""
 
 LUMPS_S = {"hivemind": 16.0, "torchft": 4.0, "local_sgd": 4.0}
 """Seconds by runner that are measured at least, where samples count in lumps; an estimate."""
 
-CALIBRATION_S = 25.0
-"""Seconds that all sizes take, where the limit is measured for the first time."""
+CALIBRATION_S = {"small": 10.0, "wearable": 25.0, "resnet20": 30.0}
+"""Seconds by workload that all sizes take, where the limit is measured for the first time."""
+
+LIMIT_S = 8.0
+"""Seconds that suffice for the limit where nothing changes: every micro-batch counts as it is done."""
+
+MANY = 6
+"""With more systems than this, the limit is measured in the middle of a repetition, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,76 +54,113 @@ class Block:
     """Systems compared with each other on one cluster.
 
     Attributes:
+        batch: samples of a step, over all hosts.
+        repetitions: of each system.
         seconds: measured, each time.
-        per_host: samples of the batch for each host.
-        repetitions: of each system; the limit is measured before, between and after.
+        limit_every: the limit is measured before every so many repetitions, and in the end; 0: never, which suffices
+            where systems are only held against each other, repetition by repetition.
     """
 
     cluster: Cluster
     workload: str
     systems: tuple[System, ...]
-    per_host: int
+    batch: int
     repetitions: int
     seconds: float
+    limit_every: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.limit_every and any(system.oracle for system in self.systems):
+            raise ValueError(f"{self.cluster.name}: an oracle takes its batches from the limit, which is not measured")
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Micro-batches that the limit tries."""
+        return SIZES[self.workload]
+
+    @property
+    def hosts(self) -> tuple[tuple[float, ...], str]:
+        """What the best micro-batches depend on: blocks that have this in common need find them only once."""
+        return self.cluster.shares, self.workload
 
     def order(self) -> Iterator[tuple[int, System]]:
         """Repetition and system, interleaved: every other repetition runs backwards, so that drift favours nobody."""
         for repetition in range(self.repetitions):
-            yield repetition, LIMIT
+            if self.limit_every and repetition % self.limit_every == 0:
+                yield repetition, LIMIT
             systems = self.systems if repetition % 2 == 0 else self.systems[::-1]
             middle = (len(systems) + 1) // 2
             for place, system in enumerate(systems):
-                if place == middle and len(systems) > MANY:
+                if place == middle and len(systems) > MANY and self.limit_every:
                     yield repetition, LIMIT
                 yield repetition, system
-        yield self.repetitions, LIMIT
+        if self.limit_every:
+            yield self.repetitions, LIMIT
 
     def window(self, system: System) -> float:
         """Seconds for which ``system`` is measured."""
-        return self.seconds * self.cluster.stretch
+        seconds = max(self.seconds * self.cluster.stretch, system.least_s)
+        return min(seconds, LIMIT_S) if system is LIMIT and not self.cluster.changes else seconds
 
     def estimate(self) -> float:
-        """Seconds it will take."""
-        hosts = len(self.cluster.shares) / 4
-        return CALIBRATION_S + sum(
-            START_S[system.runner] * hosts + WARM + max(self.window(system), LUMPS_S.get(system.runner, 0.0))
+        """Seconds it will take, without the calibration."""
+        hosts = max(ALONE, len(self.cluster.shares) / 4)
+        return sum(
+            START_S[system.runner] * hosts
+            + HEAVY_S.get(self.workload, 0.0)
+            + max(0.0, SLOW_S / self.cluster.shares[-1 - system.leaves_out] - 1.0)
+            + WARM
+            + max(self.window(system), LUMPS_S.get(system.runner, 0.0), LUMPS * system.least_s)
             for _, system in self.order()
         )
 
 
-MANY = 4
-"""With more systems than this, the limit is measured in the middle of a repetition, too."""
-
-
-PER_HOST = {"small": 128, "wearable": 64}
-"""Samples of the batch for each host, by workload."""
-
-
 def block(
-    cluster: str, workload: str, systems: Sequence[str], repetitions: int, seconds: float, per_host: int = 0
+    cluster: str,
+    workload: str,
+    systems: Sequence[str],
+    repetitions: int,
+    seconds: float,
+    batch: int = 0,
+    limit_every: int = 1,
 ) -> Block:
-    """A block, by names; ``per_host`` 0: the workload's own.
+    """A block, by names; ``batch`` 0: the workload's own for so many hosts.
 
     Raises:
-        ValueError: a name is unknown.
+        ValueError: a name is unknown, or a system needs a limit that is not measured.
     """
     if workload not in PER_HOST:
         raise ValueError(f"there is no workload '{workload}'. Choose from: {', '.join(PER_HOST)}.")
-    chosen = tuple(map(find_system, systems))
-    return Block(find_cluster(cluster), workload, chosen, per_host or PER_HOST[workload], repetitions, seconds)
+    found, chosen = find_cluster(cluster), tuple(map(find_system, systems))
+    batch = batch or PER_HOST[workload] * len(found.shares)
+    return Block(found, workload, chosen, batch, repetitions, seconds, limit_every)
 
 
-MAIN = ("balanced", "synchronous", "ddp", "ddp-oracle", "local-sgd")
-POLICIES = ("balanced-0", "asynchronous", "stale", "dynamic", "delayed")
-PEERS = ("torchft-local-sgd", "torchft-diloco", "hivemind", "hivemind-delayed")
+EVENER = ("balanced", "balanced-15", "balanced-25", "balanced-0")
+POLICIES = ("asynchronous", "stale", "dynamic", "delayed")
+PEERS = (
+    "local-sgd", "local-sgd-equal", "torchft-local-sgd", "torchft-diloco", "torchft-diloco-equal",
+    "hivemind", "hivemind-16384", "hivemind-16384-delayed",
+)  # fmt: skip
 FEW = ("balanced", "ddp", "ddp-oracle", "local-sgd")
 
 PLANS = {
     "full": (
-        block("8-4-2-1", "small", MAIN, 3, 6),
-        block("8-4-2-1", "small", (*POLICIES, *PEERS), 2, 6),
+        block("8-4-2-1", "small", (*EVENER, "ddp", "ddp-oracle"), 3, 6),
+        block("8-4-2-1", "small", ("synchronous", *PEERS), 1, 6),
+        block("8-4-2-1", "small", ("balanced", "ddp-oracle"), 3, 6, batch=256, limit_every=3),
+        block("rotating", "small", ("balanced-20",), 2, 20, limit_every=2),
+        block("stalls", "small", ("balanced-20",), 2, 20, limit_every=2),
+        block("access", "small", ("balanced-free",), 3, 8, batch=1024, limit_every=3),
+        block("8-4-2-1", "resnet20", ("balanced", "balanced-0"), 3, 16),
+        block("straggler", "small", ("balanced", "ddp"), 3, 6, limit_every=3),
+        block("equal", "small", ("balanced", "ddp"), 3, 6, limit_every=0),
+        block("one", "small", ("balanced", "plain"), 3, 6, batch=512, limit_every=3),
+        block("fifth", "small", ("balanced", "balanced-without"), 7, 5, batch=512, limit_every=0),
+    ),
+    "others": (
+        block("8-4-2-1", "small", ("balanced", "synchronous", *POLICIES), 2, 6),
         block("8-4-2-1", "wearable", FEW, 2, 8),
-        block("straggler", "small", FEW, 2, 8),
         block("eight", "small", FEW, 1, 8),
         block("100-mbit", "wearable", FEW, 2, 8),
         block("far", "wearable", ("balanced", "ddp-oracle", "local-sgd"), 1, 8),
@@ -109,7 +169,7 @@ PLANS = {
     ),
     "quick": (block("8-4-2-1", "small", ("balanced", "ddp"), 2, 6),),
 }
-"""By name. The second block of a cluster and workload goes into the same table as the first."""
+"""By name. The second block of a cluster, workload and batch goes into the same table as the first."""
 
 
 def shorten(blocks: Sequence[Block], factor: float) -> tuple[Block, ...]:
@@ -119,7 +179,8 @@ def shorten(blocks: Sequence[Block], factor: float) -> tuple[Block, ...]:
 
 def estimate(blocks: Sequence[Block]) -> float:
     """Seconds that all of it will take."""
-    return sum(one.estimate() for one in blocks)
+    calibrated = {one.hosts for one in blocks if one.limit_every}
+    return sum(one.estimate() for one in blocks) + sum(CALIBRATION_S[workload] for _, workload in calibrated)
 
 
 def parts(batch: int, rates: Sequence[float], least: int = 1) -> tuple[int, ...]:

@@ -30,6 +30,8 @@ class Result:
     server_cpu: float | None = None
     stale_fraction: float | None = None
     counted_once: bool | None = None
+    problems: str = ""
+    sat_out: tuple[int, ...] = ()
     seconds: float | None = None
     started_after_s: float | None = None
     ended_early: str = ""
@@ -60,6 +62,7 @@ class Row:
 
     Attributes:
         utilisation: samples/s as a share of the limit.
+        hosts: each host's own samples/s as a share of its own in the limit.
         overhead: part of the hosts' CPU time that computing the samples, as in the limit, does not account for.
     """
 
@@ -73,29 +76,43 @@ class Row:
     server_cpu: Spread | None
     overhead: Spread | None
     stale_fraction: Spread | None
+    hosts: tuple[Spread | None, ...] = ()
     failed: str = ""
     ended_early: str = ""
+    problems: str = ""
 
 
 @dataclass(slots=True)
 class Session:
-    """Everything that was measured in one go, in the order in which it was measured."""
+    """Everything that was measured in one go, in the order in which it was measured.
+
+    Attributes:
+        missing: why there are no quotas and hosts pause instead; empty: there are quotas.
+        factor: on all measured times.
+    """
 
     plan: str
     machine: dict[str, Any]
+    missing: str = ""
+    factor: float = 1.0
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     results: list[Result] = field(default_factory=list)
 
     def blocks(self) -> list[list[Result]]:
-        """The results by cluster and workload, each in order."""
-        found: dict[tuple[str, str], list[Result]] = {}
+        """The results by cluster, workload and batch, each in order."""
+        found: dict[tuple[str, str, int], list[Result]] = {}
         for result in self.results:
-            found.setdefault((result.cluster, result.workload), []).append(result)
+            found.setdefault((result.cluster, result.workload, result.batch), []).append(result)
         return list(found.values())
 
     def rows(self) -> list[Row]:
         """One for each system of each block."""
         return [row for block in self.blocks() for row in rows(block)]
+
+    @property
+    def sound(self) -> bool:
+        """Whether the accounting of all of evener's runs is as it should be."""
+        return not any(result.problems for result in self.results)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -104,24 +121,28 @@ class Session:
             "plan": self.plan,
             "created": self.created,
             "machine": self.machine,
+            "emulation": "throttle" if self.missing else "quotas",
+            "missing": self.missing,
+            "factor": self.factor,
             "rows": [asdict(row) for row in self.rows()],
             "results": [asdict(result) for result in self.results],
         }
 
-    def write(self, path: Path) -> None:
-        """Write them as JSON."""
+    def write(self, path: Path, **more: Any) -> None:
+        """Write them as JSON, and ``more`` beside them."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(self.to_dict(), indent=1) + "\n")
+        path.write_text(json.dumps({**self.to_dict(), **more}, indent=1) + "\n")
 
 
 def rows(block: Sequence[Result]) -> list[Row]:
     """The systems of one block, in the order of their first measurement."""
     limits = neighbours(block)
+    own = own_shares(block)
     measured = [one for one in block if one.system == LIMIT.name and one.host_cpu]
     cost = costs(measured) if measured else []
     names = list(dict.fromkeys(result.system for result in block))
-    pairs = list(zip(block, limits, strict=True))
-    return [_row([(one, limit) for one, limit in pairs if one.system == name], cost) for name in names]
+    return [_row([all_of for all_of in zip(block, limits, own, strict=True) if all_of[0].system == name], cost)
+            for name in names]  # fmt: skip
 
 
 def neighbours(block: Sequence[Result]) -> list[float | None]:
@@ -129,15 +150,30 @@ def neighbours(block: Sequence[Result]) -> list[float | None]:
 
     Machines are shared and drift; a limit measured once would not be the limit of all.
     """
-    before, last = [], None
-    for result in block:
-        last = result.samples_per_second if result.system == LIMIT.name and not result.failed else last
-        before.append(last)
-    after, last = [], None
-    for result in reversed(block):
-        last = result.samples_per_second if result.system == LIMIT.name and not result.failed else last
-        after.append(last)
-    return [_mean(pair) for pair in zip(before, reversed(after), strict=True)]
+    return [_mean(limit.samples_per_second for limit in both) for both in _limits(block)]
+
+
+def own_shares(block: Sequence[Result]) -> list[tuple[float, ...]]:
+    """For each measurement, each host's share of its own rate in the limits at its time; empty where unknown."""
+    return [
+        tuple(
+            rate / limit if (limit := statistics.fmean(one.by_host[host] for one in both)) else 0.0
+            for host, rate in enumerate(result.by_host)
+        )
+        if both and all(len(one.by_host) >= len(result.by_host) for one in both)
+        else ()
+        for result, both in zip(block, _limits(block), strict=True)
+    ]
+
+
+def _limits(block: Sequence[Result]) -> list[list[Result]]:
+    """For each measurement the last limit before it and the first one after it; of a limit, twice itself."""
+    good = [place for place, one in enumerate(block) if one.system == LIMIT.name and not one.failed]
+    found = []
+    for place in range(len(block)):
+        before = [block[at] for at in good if at <= place][-1:]
+        found.append(before + [block[at] for at in good if at >= place][:1])
+    return found
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
@@ -145,9 +181,10 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return statistics.fmean(known) if known else None
 
 
-def _row(measured: list[tuple[Result, float | None]], cost: Sequence[float]) -> Row:
+def _row(measured: list[tuple[Result, float | None, tuple[float, ...]]], cost: Sequence[float]) -> Row:
     first = measured[0][0]
-    good = [(result, limit) for result, limit in measured if not result.failed]
+    good = [(result, limit) for result, limit, _ in measured if not result.failed]
+    own = [shares for result, _, shares in measured if not result.failed and shares]
     rates = [(one.samples_per_second, limit) for one, limit in good if one.samples_per_second is not None]
     return Row(
         cluster=first.cluster,
@@ -160,8 +197,10 @@ def _row(measured: list[tuple[Result, float | None]], cost: Sequence[float]) -> 
         server_cpu=Spread.of([one.server_cpu for one, _ in good if one.server_cpu is not None]),
         overhead=Spread.of([part for one, _ in good if (part := overhead(one, cost)) is not None]),
         stale_fraction=Spread.of([one.stale_fraction for one, _ in good if one.stale_fraction is not None]),
-        failed=next((result.failed for result, _ in measured if result.failed), ""),
+        hosts=tuple(map(Spread.of, zip(*own, strict=True))) if len({len(shares) for shares in own}) == 1 else (),
+        failed=next((result.failed for result, *_ in measured if result.failed), ""),
         ended_early=next((result.ended_early for result, _ in good if result.ended_early), ""),
+        problems=next((result.problems for result, _ in good if result.problems), ""),
     )
 
 

@@ -19,6 +19,8 @@ class System:
         server: whether the runner also runs on the server's host, with the index -1.
         oracle: each host's part of the batch is as large as its speed, measured beforehand, makes best.
         enters: its processes enter their quota by themselves, once warm; the others are moved in.
+        leaves_out: so many of the cluster's last hosts do nothing.
+        least_s: seconds for which it is measured at least, where samples count in large lumps.
         options: for the runner.
     """
 
@@ -29,12 +31,24 @@ class System:
     server: bool = False
     oracle: bool = False
     enters: bool = False
+    leaves_out: int = 0
+    least_s: float = 0.0
     options: dict[str, Option] = field(default_factory=dict)
 
 
-def _evener(name: str, title: str, policy: str, **options: Option) -> System:
+def _evener(name: str, title: str, policy: str, leaves_out: int = 0, **options: Option) -> System:
     chosen: dict[str, Option] = {"policy": policy, **options}
-    return System(name, title, "evener", server=True, enters=True, options=chosen)
+    return System(name, title, "evener", server=True, enters=True, leaves_out=leaves_out, options=chosen)
+
+
+def _torchft(name: str, title: str, method: str, oracle: bool) -> System:
+    options: dict[str, Option] = {"method": method, "period": 10}
+    return System(name, title, "torchft", environment="torchft", server=True, oracle=oracle, options=options)
+
+
+def _hivemind(name: str, title: str, target: int, delayed: bool, least_s: float = 0.0) -> System:
+    options: dict[str, Option] = {"target": target, "delayed": delayed}
+    return System(name, title, "hivemind", environment="hivemind", server=True, least_s=least_s, options=options)
 
 
 LIMIT = System("limit", "the limit: all hosts at once, no communication", "limit")
@@ -43,6 +57,11 @@ SYSTEMS = (
     LIMIT,
     _evener("balanced", "evener balanced", "balanced"),
     _evener("balanced-0", "evener balanced, nothing stale", "balanced", bound=0),
+    _evener("balanced-15", "evener balanced, 15% stale", "balanced", stale_fraction=0.15),
+    _evener("balanced-20", "evener balanced, 20% stale", "balanced", stale_fraction=0.2),
+    _evener("balanced-25", "evener balanced, 25% stale", "balanced", stale_fraction=0.25),
+    _evener("balanced-free", "evener balanced, as stale as it needs", "balanced", stale_fraction=1.0, bound="auto"),
+    _evener("balanced-without", "evener balanced, without the last host", "balanced", leaves_out=1),
     _evener("synchronous", "evener synchronous", "synchronous"),
     _evener("asynchronous", "evener asynchronous", "asynchronous"),
     _evener("stale", "evener stale (SSP)", "stale"),
@@ -53,40 +72,17 @@ SYSTEMS = (
     System(
         "local-sgd", "PyTorch local SGD, 10 steps, oracle batches", "local_sgd", oracle=True, options={"period": 10}
     ),
-    System(
-        "torchft-local-sgd",
-        "torchft LocalSGD, 10 steps, oracle batches",
-        "torchft",
-        environment="torchft",
-        server=True,
-        oracle=True,
-        options={"method": "LocalSGD", "period": 10},
+    System("local-sgd-equal", "PyTorch local SGD, 10 steps", "local_sgd", options={"period": 10}),
+    _torchft("torchft-local-sgd", "torchft LocalSGD, 10 steps, oracle batches", "LocalSGD", oracle=True),
+    _torchft("torchft-diloco", "torchft DiLoCo, 10 steps, oracle batches", "DiLoCo", oracle=True),
+    _torchft("torchft-diloco-equal", "torchft DiLoCo, 10 steps", "DiLoCo", oracle=False),
+    _hivemind("hivemind", "hivemind, target batch 4096", 4096, delayed=False),
+    _hivemind("hivemind-delayed", "hivemind, target batch 4096, delayed averaging", 4096, delayed=True),
+    _hivemind("hivemind-16384", "hivemind, target batch 16384", 16384, delayed=False, least_s=12.0),
+    _hivemind(
+        "hivemind-16384-delayed", "hivemind, target batch 16384, delayed averaging", 16384, delayed=True, least_s=12.0
     ),
-    System(
-        "torchft-diloco",
-        "torchft DiLoCo, 10 steps, oracle batches",
-        "torchft",
-        environment="torchft",
-        server=True,
-        oracle=True,
-        options={"method": "DiLoCo", "period": 10},
-    ),
-    System(
-        "hivemind",
-        "hivemind, target batch 4096",
-        "hivemind",
-        environment="hivemind",
-        server=True,
-        options={"target": 4096, "delayed": False},
-    ),
-    System(
-        "hivemind-delayed",
-        "hivemind, target batch 4096, delayed averaging",
-        "hivemind",
-        environment="hivemind",
-        server=True,
-        options={"target": 4096, "delayed": True},
-    ),
+    System("plain", "a plain loop on each host", "plain"),
 )
 
 

@@ -6,22 +6,56 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from . import clusters, systems
+from .goals import Found
 from .results import Row, Session, Spread
 
-COLUMNS = ("system", "samples/s", "of the limit", "server, cores", "hosts' CPU beyond computing", "stale", "n")
+COLUMNS = (
+    "system", "samples/s", "of the limit", "each host, of its own", "server, cores", "hosts' CPU beyond computing",
+    "stale", "n",
+)  # fmt: skip
+
+GOAL_COLUMNS = ("measure", "goal", "found", "n", "stale", "met", "")
+MET = {True: "yes", False: "**no**", None: "open"}
+
+THROTTLED = " (**throttled**: no quotas, hosts pause)"
 
 
-def markdown(session: Session) -> str:
-    """All of it, with what it ran on."""
+def markdown(session: Session, goals: Sequence[Found] = ()) -> str:
+    """All of it, with what it ran on, and the goals in the end."""
+    mark = THROTTLED if session.missing else ""
     facts = ", ".join(f"{name} {value}" for name, value in session.machine.items())
     lines = [f"# Measured: {session.plan}", "", f"{session.created}. {facts}.", ""]
     lines += ["Medians, and in brackets the least and the greatest of n. How to read this: `benchmarks/README.md`.", ""]
+    if session.missing:
+        lines += [f"**Throttled**, and without the peers, since quotas cannot be had here: {session.missing}", ""]
+    if session.factor != 1:
+        lines += [f"All times are {session.factor:g} of the plan's: goals ask for the plan's own.", ""]
     for (cluster, workload, batch), group in groupby(
         session.rows(), lambda row: (row.cluster, row.workload, row.batch)
     ):
-        lines += [f"## {clusters.find(cluster).title}; model `{workload}`, batch {batch}", ""]
+        lines += [f"## {clusters.find(cluster).title}; model `{workload}`, batch {batch}{mark}", ""]
         lines += [*table(list(group)), ""]
+    if goals:
+        lines += [f"## Goals{mark}", "", *goals_table(goals), ""]
     return "\n".join(lines)
+
+
+def goals_table(goals: Sequence[Found]) -> list[str]:
+    """The lines of the table of goals."""
+    lines = ["| " + " | ".join(GOAL_COLUMNS) + " |", "|---" * len(GOAL_COLUMNS) + "|"]
+    for one in goals:
+        cell = [
+            one.measure,
+            f"≥ {one.goal:g}",
+            _text(one.found, "{:.3f}" if one.goal < 1 else "{:.2f}"),
+            str(one.count),
+            _text(one.stale_fraction, "{:.1%}"),
+            MET[one.met],
+            one.why.replace("|", "/").replace("\n", " "),
+        ]
+        lines.append("| " + " | ".join(cell) + " |")
+    decided = [one for one in goals if one.met is not None]
+    return [*lines, "", f"{sum(bool(one.met) for one in decided)} of {len(decided)} goals met."]
 
 
 def table(rows: Sequence[Row]) -> list[str]:
@@ -29,7 +63,11 @@ def table(rows: Sequence[Row]) -> list[str]:
     lines = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
     lines += ["| " + " | ".join(cells(row)) + " |" for row in rows]
     for row in rows:
-        for what, why in (("failed", row.failed), ("ended while it was measured", row.ended_early)):
+        for what, why in (
+            ("failed", row.failed),
+            ("ended while it was measured", row.ended_early),
+            ("DID NOT COUNT EACH SAMPLE ONCE", row.problems),
+        ):
             if why:
                 lines += ["", f"{systems.find(row.system).title} {what}:", "", *_indented(why)]
     return lines
@@ -40,7 +78,8 @@ def cells(row: Row) -> list[str]:
     return [
         systems.find(row.system).title,
         _text(row.samples_per_second, "{:.0f}") if row.count else "failed",
-        _text(row.utilisation, "{:.2f}"),
+        _text(row.utilisation, "{:.3f}"),
+        " ".join(f"{share.median:.2f}" for share in row.hosts if share),
         _text(row.server_cpu, "{:.2f}"),
         _text(row.overhead, "{:.0%}"),
         _text(row.stale_fraction, "{:.1%}"),

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from .resnet import resnet20
+
 CLASSES = 10
 DISTINCT = 4096
 """Samples held in memory. The data set is longer, and repeats them: nine processes must fit into one machine."""
@@ -112,5 +114,6 @@ WORKLOADS = {
     for one in (
         Workload("small", (1, 28, 28), small),
         Workload("wearable", (6, 256), wearable),
+        Workload("resnet20", (3, 32, 32), lambda: resnet20(CLASSES)),
     )
 }

@@ -33,7 +33,7 @@ def place_of(job: Job) -> Place:
         workers=job.hosts,
         policy=PolicyChoice(str(options.pop("policy")), options),
         record=job.folder if serves else "",
-        slowness=None if serves else Slowness(kind="cgroup", share=job.share, path=job.door),
+        slowness=None if serves else Slowness("throttle" if job.pauses else "cgroup", job.share, job.door),
         threads=1,
     )
 

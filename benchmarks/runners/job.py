@@ -27,8 +27,8 @@ class Job:
         server: address of the server's host.
         port: the first of a hundred that nobody else uses.
         folder: where the processes of this measurement leave files for each other and for who measures.
-        door: file to write a process id to, so that it enters the host's quota.
-        share: of a core that the quota gives.
+        door: file to write a process id to, so that it enters the host's quota; empty: there are no quotas here.
+        share: of a core that the quota gives, or that the process is to take by pausing.
         workload: its name.
         batch: samples per step, over all hosts.
         parts: of the batch, by host.
@@ -65,6 +65,11 @@ class Job:
     def address(self) -> str:
         """This host's own."""
         return self.server if self.index == SERVER else self.addresses[self.index]
+
+    @property
+    def pauses(self) -> bool:
+        """Whether this host's process must itself see to it that it is slow."""
+        return not self.door and self.index != SERVER
 
     @property
     def hosts(self) -> int:

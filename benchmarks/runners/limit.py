@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from torch import Tensor, nn
 
 from benchmarks.workloads import WORKLOADS
 
 from .job import Job, Progress
-from .training import gradient, model_of, warm_up
+from .training import gradient_of, model_of, warm_up
 
 SECONDS = 1.2
 """Time given to each size, at least, when several are measured."""
@@ -24,7 +24,9 @@ BATCHES = 3
 """Micro-batches of each size, at least."""
 
 
-def rate(model: nn.Module, batches: Iterator[list[Tensor]], size: int) -> float:
+def rate(
+    gradient: Callable[[nn.Module, list[Tensor]], None], model: nn.Module, batches: Iterator[list[Tensor]], size: int
+) -> float:
     """Samples/s at this size."""
     gradient(model, next(batches))  # not counted: it allocates
     model.zero_grad()
@@ -40,12 +42,12 @@ def main() -> None:
     """Measure until killed."""
     job = Job.here()
     model = model_of(job)
-    workload = WORKLOADS[job.workload]
+    workload, gradient = WORKLOADS[job.workload], gradient_of(job)
     warm_up(job, model, job.sizes)
     job.ready()
     best = job.sizes[0]
     if len(job.sizes) > 1:
-        rates = {size: rate(model, workload.batches(size, job.index), size) for size in job.sizes}
+        rates = {size: rate(gradient, model, workload.batches(size, job.index), size) for size in job.sizes}
         best = max(rates, key=lambda size: rates[size])
         whole = job.path(f"rates-{job.index}.json")
         whole.with_suffix(".part").write_text(json.dumps(rates))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -26,6 +28,22 @@ def gradient(model: nn.Module, batch: list[Tensor], weight: float = 1.0) -> None
     """Forward and backward."""
     x, y = batch
     (cross_entropy(model(x), y) * weight).backward()  # type: ignore[no-untyped-call]
+
+
+def gradient_of(job: Job) -> Callable[[nn.Module, list[Tensor]], None]:
+    """:func:`gradient`; where there are no quotas, one that pauses after it, as evener's workers do there."""
+    if not job.pauses:
+        return gradient
+    from evener.training.warmup import Throttle  # the peers' processes have no evener
+
+    throttle = Throttle(job.share)
+
+    def slow(model: nn.Module, batch: list[Tensor]) -> None:
+        throttle.begin()
+        gradient(model, batch)
+        throttle.pause()
+
+    return slow
 
 
 def warm_up(job: Job, model: nn.Module, sizes: tuple[int, ...]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import cluster as emulation
-from benchmarks import run
+from benchmarks import plan
 from benchmarks.clusters import Cluster, Link
 from benchmarks.links import spaces
 from benchmarks.measure import FailedError
@@ -18,6 +18,7 @@ from benchmarks.plan import Block
 from benchmarks.results import Session
 from benchmarks.run import Bench
 from benchmarks.systems import System, find
+from evener.launch._cgroups import Parent
 
 ROOT = Path(__file__).parents[2]
 SHARES = (0.2, 0.1)
@@ -151,6 +152,42 @@ def test_quotas_hold_and_change(tmp_path):
         assert cluster.cpu_seconds(1) == 0
 
 
+def test_only_what_a_dead_run_of_ours_left_is_removed(tmp_path, monkeypatch):
+    dead, alive = 2**22 + 1, os.getpid()  # beyond the kernel's greatest process id; and we
+    ours, others = f"evener-bench-{dead}-0", [
+        f"evener-bench-{alive}-0",
+        f"evener-{dead}-0",
+        f"other-evener-bench-{dead}-0",
+        "evener-bench-mine",
+        "evener-benchmark",
+    ]  # fmt: skip
+    for name in (ours, *others):
+        (tmp_path / name / "worker-0").mkdir(parents=True)
+    removed = []
+    monkeypatch.setattr(emulation.groups, "parent", lambda: Parent(1, tmp_path))
+    monkeypatch.setattr(emulation.links, "spaces", lambda: [f"{name}-0" for name in (ours, *others)])
+    monkeypatch.setattr(emulation.links, "remove", removed.append)
+    emulation.sweep()
+    assert set(removed) == {ours}
+    assert sorted(folder.name for folder in tmp_path.iterdir()) == sorted(others)
+
+
+@pytest.mark.comparison
+@pytest.mark.usefixtures("possible")
+def test_a_stalled_host_uses_no_cpu_time_until_it_goes_on(tmp_path):
+    with emulation.EmulatedCluster(Cluster("two", "", SHARES)) as cluster:
+        cluster.start(0, [sys.executable, "-c", "while True: pass"], os.environ, tmp_path / "log")
+        for act in (cluster.stall, cluster.resume):
+            act(0)
+            time.sleep(0.1)  # the tick under way
+            before = cluster.cpu_seconds(0)
+            time.sleep(1)  # it is the passing of time itself that is measured
+            assert (cluster.cpu_seconds(0) > before) == (act == cluster.resume)
+        cluster.stall(0)
+        name = cluster.name
+    assert not left(name)
+
+
 @pytest.mark.comparison
 @pytest.mark.usefixtures("possible")
 def test_the_next_run_removes_what_a_killed_one_left(tmp_path):
@@ -182,7 +219,7 @@ def test_a_system_that_does_not_start_is_told_with_its_last_words():
     session = Session("some", {})
     bench = Bench(session)
     with emulation.EmulatedCluster(Cluster("two", "", SHARES)) as cluster:
-        one = Block(cluster.cluster, "small", (), 32, 1, 1.0)
+        one = Block(cluster.cluster, "small", (), 64, 1, 1.0)
         with pytest.raises(FailedError, match=r"exit code 1(.|\n)*No module named"):
             bench.once(cluster, one, System("broken", "", "no_such_runner"), [(16,)] * 2, [1.0, 1.0])
 
@@ -191,9 +228,9 @@ def test_a_system_that_does_not_start_is_told_with_its_last_words():
 @pytest.mark.usefixtures("possible")
 @pytest.mark.timeout(600)
 def test_a_tiny_job_runs_on_two_hosts(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "SIZES", (16, 32))
+    monkeypatch.setitem(plan.SIZES, "small", (16, 32))
     session = Session("some", {})
-    two = Block(Cluster("two", "", SHARES), "small", (find("balanced"), find("ddp")), 32, 1, 2.0)
+    two = Block(Cluster("two", "", SHARES), "small", (find("balanced"), find("ddp")), 64, 1, 2.0)
     Bench(session).measure(two)
     assert [result.failed for result in session.results] == [""] * 4
     assert all(result.samples_per_second > 0 for result in session.results)

@@ -6,13 +6,15 @@ import itertools
 
 import pytest
 
-from benchmarks.clusters import CLUSTERS, MOST_CORES, Cluster, Happening, Link, find, rotation
+from benchmarks.clusters import CLUSTERS, MOST_CORES, Cluster, Happening, Link, find, rotation, stalls
+from benchmarks.goals import GOALS
 from benchmarks.plan import PLANS, block, estimate, parts, shorten
 from benchmarks.systems import LIMIT, SYSTEMS
 
 
 @pytest.mark.parametrize(
-    "module", ["clusters", "places", "plan", "progress", "results", "switch", "runners.job", "systems", "table"]
+    "module",
+    ["clusters", "places", "plan", "progress", "results", "switch", "runners.job", "systems", "table"],
 )
 def test_examples_in_docstrings(module):
     assert doctest.testmod(importlib.import_module(f"benchmarks.{module}")).failed == 0
@@ -22,8 +24,47 @@ def test_the_limit_is_measured_before_and_after_everything_else():
     for plan in PLANS.values():
         for one in plan:
             order = [system for _, system in one.order()]
-            assert order[0] is LIMIT
-            assert order[-1] is LIMIT
+            if one.limit_every:
+                assert order[0] is LIMIT
+                assert order[-1] is LIMIT
+            else:
+                assert LIMIT not in order
+
+
+def test_the_limit_may_be_measured_more_rarely_than_the_systems():
+    one = block("8-4-2-1", "small", ["balanced"], repetitions=5, seconds=1, limit_every=2)
+    names = [system.name for _, system in one.order()]
+    assert names == ["limit", "balanced", "balanced", "limit", "balanced", "balanced", "limit", "balanced", "limit"]
+
+
+def test_without_a_limit_there_is_no_oracle():
+    with pytest.raises(ValueError, match="oracle"):
+        block("8-4-2-1", "small", ["ddp-oracle"], 1, 1, limit_every=0)
+
+
+@pytest.mark.parametrize("goal", GOALS, ids=lambda goal: f"{goal.at[0]}-{goal.system}-{goal.how}")
+def test_the_full_plan_measures_every_goal(goal):
+    blocks = [one for one in PLANS["full"] if (one.cluster.name, one.workload, one.batch) == goal.at]
+    measured = {system.name for one in blocks for system in one.systems}
+    assert {goal.system, *goal.against} <= measured
+    if goal.how in ("limit", "host"):
+        assert all(one.limit_every for one in blocks)
+    if goal.how == "pair":  # both in one block: only then a repetition is a pair
+        assert any({goal.system, *goal.against} <= {system.name for system in one.systems} for one in blocks)
+
+
+def test_what_rotates_or_stalls_is_measured_for_forty_seconds():
+    for one in PLANS["full"]:
+        if one.cluster.changes:
+            assert {one.window(system) for system in (*one.systems, LIMIT)} == {40.0}
+
+
+def test_adding_a_host_is_measured_in_seven_pairs():
+    [one] = [one for one in PLANS["full"] if one.cluster.name == "fifth"]
+    assert one.repetitions >= 7
+    shares = one.cluster.shares
+    assert shares[-1] == pytest.approx(min(shares[:-1]) / 10, rel=1e-3)
+    assert [system.leaves_out for system in one.systems] == [0, 1]
 
 
 def test_every_system_is_measured_as_often_as_asked():
@@ -83,6 +124,28 @@ def test_impossible_links_are_refused(link):
 def test_nothing_happens_to_a_host_that_there_is_not():
     with pytest.raises(ValueError, match="there is not"):
         Cluster("odd", "", (0.1,), happenings=(Happening(0.5, 1, "kill"),))
+
+
+def test_every_host_stands_still_for_a_tenth_of_the_time():
+    window = 40.0
+    for host in range(4):
+        own = [one for one in stalls(4, seed=1, window=window) if one.host == host]
+        assert [one.what for one in own] == ["stall", "resume"] * (len(own) // 2)
+        lengths = [window * (after.at - before.at) for before, after in zip(own[::2], own[1::2], strict=True)]
+        assert sum(lengths) == pytest.approx(0.1 * window)
+        assert all(0.5 <= length <= 1.5 for length in lengths)
+        assert [one.at for one in own] == sorted(one.at for one in own)
+
+
+def test_stalls_follow_from_their_seed():
+    assert stalls(4, seed=1) == stalls(4, seed=1)
+    assert stalls(4, seed=1) != stalls(4, seed=2)
+
+
+def test_the_servers_host_may_have_a_link_of_its_own():
+    fast, slow = Link(rate_mbit=1000), Link(rate_mbit=100)
+    assert Cluster("two", "", (0.1, 0.1), slow, server=fast).links == (slow, slow, fast)
+    assert Cluster("two", "", (0.1, 0.1), slow).links == (slow, slow, slow)
 
 
 def test_rotation_leaves_the_sum_of_speeds_as_it_is():

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.results import Result, Session, Spread, neighbours, rows
+from benchmarks.results import Result, Session, Spread, neighbours, own_shares, rows
 from benchmarks.table import markdown
 
 
@@ -51,6 +51,38 @@ def test_cpu_beyond_computing_counts_what_samples_do_not_account_for():
     [row] = [row for row in rows(BLOCK) if row.system == "balanced"]
     # A sample costs 0.01 s in the limit; 88 of them a second leave 0.12 of 1.0 core.
     assert row.overhead.median == pytest.approx(0.12, abs=1e-3)
+
+
+def test_each_host_is_held_against_its_own_limit():
+    shares = own_shares(BLOCK)
+    assert shares[1] == pytest.approx((70 / 88, 18 / 22))
+    assert shares[0] == (1.0, 1.0)
+    [balanced] = [row for row in rows(BLOCK[:3]) if row.system == "balanced"]
+    assert [share.median for share in balanced.hosts] == pytest.approx([70 / 88, 18 / 22])
+
+
+def test_a_host_that_came_back_under_another_number_has_no_share():
+    block = [BLOCK[0], result("balanced", 88.0, by_host=(70.0, 10.0, 8.0))]
+    assert own_shares(block)[1] == ()
+
+
+def test_batches_have_tables_of_their_own():
+    session = Session("full", {}, results=[result("ddp", 9.0), Result("8-4-2-1", "small", "ddp", 256, 0, 5.0)])
+    assert [row.batch for row in session.rows()] == [512, 256]
+
+
+def test_accounting_that_does_not_hold_shows_in_the_table():
+    session = Session("some", {}, results=[*BLOCK, result("balanced", 90.0, problems="position 7 counted twice")])
+    assert not session.sound
+    assert "position 7 counted twice" in markdown(session)
+
+
+def test_pausing_hosts_are_marked_in_every_table():
+    session = Session("full", {}, "needs root", results=[*BLOCK, result("ddp", 5.0, cluster="straggler")])
+    headings = [line for line in markdown(session).splitlines() if line.startswith("## ")]
+    assert len(headings) == 2
+    assert all("throttled" in line for line in headings)
+    assert "needs root" in markdown(session)
 
 
 def test_where_a_host_died_its_cpu_time_is_not_guessed():

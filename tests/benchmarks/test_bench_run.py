@@ -1,13 +1,15 @@
 """The command line, and what happens to a peer that cannot be had."""
 
+import contextlib
+import json
 import os
 
 import pytest
 
 from benchmarks import run
-from benchmarks.measure import FailedError
+from benchmarks.measure import FailedError, Outcome
 from benchmarks.plan import block
-from benchmarks.results import Session
+from benchmarks.results import Result, Session
 from benchmarks.systems import find
 
 
@@ -16,17 +18,108 @@ def test_the_estimate_comes_without_measuring(capsys):
     assert "7 measurements: about 2 minutes" in capsys.readouterr().out
 
 
-def test_without_root_nothing_is_started(monkeypatch, capsys, tmp_path):
+def pretend(monkeypatch, **fields):
+    """Blocks are not measured: each of their systems gets the same result. Returns the systems."""
+    measured = []
+
+    def measure(bench, one):
+        for repetition, system in one.order():
+            measured.append(system.name)
+            bench.session.results.append(
+                Result(one.cluster.name, one.workload, system.name, one.batch, repetition, 100.0, **fields)
+            )
+
+    monkeypatch.setattr(run.Bench, "measure", measure)
+    return measured
+
+
+def test_without_root_hosts_pause_and_the_peers_are_left_out(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    measured = pretend(monkeypatch)
+    assert run.main(["quick", "--out", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert "needs root" in told
+    assert "PyTorch DDP: it cannot be slowed" in told
+    assert set(measured) == {"limit", "balanced"}
+    assert json.loads((tmp_path / "quick.json").read_text())["emulation"] == "throttle"
+
+
+def test_where_hosts_cannot_even_pause_nothing_is_started(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(run.throttled, "possible", lambda: False)
     assert run.main(["quick", "--out", str(tmp_path)]) == 2
     assert "needs root" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_tables_goals_and_plots_are_written(monkeypatch, capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(run.emulation, "check", lambda: None)
+    monkeypatch.setattr(run.Bench, "prepare", lambda bench, blocks: None)
+    pretend(monkeypatch)
+    assert run.main(["full", "--out", str(tmp_path)]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"full.json", "full.md", "full-limit.png", "full-goals.png"}
+    written = json.loads((tmp_path / "full.json").read_text())
+    assert len(written["goals"]) == len(run.goals.GOALS)
+    assert "## Goals" in (tmp_path / "full.md").read_text()
+    assert "## Goals" in capsys.readouterr().out
+
+
+def test_accounting_that_does_not_hold_fails_the_run(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(run.emulation, "check", lambda: None)
+    pretend(monkeypatch, problems="position 7 counted twice")
+    assert run.main(["quick", "--out", str(tmp_path)]) == 1
+    told = capsys.readouterr()
+    assert "did not count each sample once" in told.err
+    assert "position 7 counted twice" in told.out
 
 
 @pytest.mark.parametrize("words", [["--systems", "horovod"], ["--cluster", "moon"], ["--workload", "huge"]])
 def test_what_there_is_not_is_refused_with_what_there_is(words, capsys):
     assert run.main(["some", *words]) == 2
     assert "Choose from: " in capsys.readouterr().err
+
+
+def test_the_best_sizes_are_found_once_for_the_same_hosts(monkeypatch):
+    tried = []
+
+    def once(bench, cluster, one, system, sizes, rates):
+        if system.name == "limit":
+            tried.append(sizes[0])
+        found = {host: {8: 10.0, 16: 40.0 - host} for host in range(4)} if len(sizes[0]) > 1 else {}
+        assert system.name != "ddp-oracle" or rates == [40.0, 39.0, 38.0, 37.0]
+        return Outcome(1.0, [1.0] * 4, [1.0] * 4, 0.0, 1.0, 0.0, rates=found)
+
+    monkeypatch.setattr(run.Bench, "once", once)
+    monkeypatch.setattr(run.emulation, "EmulatedCluster", contextlib.nullcontext)
+    bench = run.Bench(Session("some", {}))
+    for one in (
+        block("8-4-2-1", "small", ["balanced"], 1, 1),
+        block("8-4-2-1", "small", ["ddp-oracle"], 1, 1, batch=256),
+        block("8-4-2-1", "wearable", ["balanced"], 1, 1),
+    ):
+        bench.measure(one)
+    every = (8, 16, 32, 64, 128)
+    assert tried == [every, (16,), (16,), (16,), every, (16,)]
+
+
+def test_a_system_may_leave_the_last_hosts_out(monkeypatch):
+    jobs = []
+
+    class Measured:
+        def __init__(self, cluster, system, job, sizes):
+            jobs.append(job)
+
+        def run(self, window):
+            return Outcome(1.0, [1.0], [1.0], 0.0, 1.0, 0.0)
+
+    monkeypatch.setattr(run, "Measurement", Measured)
+    one = block("fifth", "small", ["balanced", "balanced-without"], 1, 1, batch=512, limit_every=0)
+    with run.ThrottledCluster(one.cluster) as cluster:
+        for system in one.systems:
+            run.Bench(Session("some", {})).once(cluster, one, system, [()] * 5, [1.0] * 5)
+    assert [job.hosts for job in jobs] == [5, 4]
+    assert [job.batch for job in jobs] == [512, 512]
 
 
 def test_a_peer_that_cannot_be_installed_fails_with_pips_reason(monkeypatch):
