@@ -12,7 +12,7 @@ import zmq
 
 from evener.core import events as e
 from evener.runtime import protocol as p
-from evener.runtime.transport import Listener
+from evener.runtime.transport import Dialer, Listener
 from evener.runtime.worker import Compute, Install, Link, Push, RunError
 from training.harness import free_port
 
@@ -117,6 +117,23 @@ def test_the_newest_parameters_win(server: Server, ready: Link) -> None:
     assert (install.version, bytes(install.data)) == (2, bytes([2]) * SIZE)
 
 
+def test_a_version_with_a_hole_is_never_installed(server: Server, ready: Link) -> None:
+    server.grant(1)
+    assert isinstance(ready.work(), Compute)
+    assert server.hear(p.Pull) == p.Pull(0)
+    server.version(1, slice(1, 3))  # its beginning was lost with a connection
+    assert server.hear(p.Pull) == p.Pull(0)
+    server.version(2)
+    assert server.hear(e.Received) == e.Received(4, 2)
+
+
+def test_a_chunk_beyond_the_end_of_a_version_is_refused(server: Server, ready: Link) -> None:
+    server.version(1, slice(0, 2))
+    server.say("bulk", p.Version(1, 2 * p.CHUNK), bytes(p.CHUNK + 1))
+    with pytest.raises(p.ProtocolError, match="version 1 is longer than"):
+        ready.work()
+
+
 def test_a_new_membership_forgets_the_work_of_the_old(server: Server, ready: Link) -> None:
     server.grant(1)
     old = ready.work()
@@ -136,6 +153,25 @@ def test_a_new_membership_forgets_the_work_of_the_old(server: Server, ready: Lin
     assert ready.done(False, 1)
     assert server.hear(e.Computed).worker == 7  # type: ignore[union-attr]
     assert ready.work() == Push((3,), (0,))
+
+
+def test_who_is_given_up_before_it_is_ready_joins_when_it_is_welcome_again(server: Server, link: Link) -> None:
+    with ThreadPoolExecutor(1) as main:
+        opening = main.submit(link.open)
+        server.hear(p.Hello)
+        server.say("control", p.Welcome(4, 0, {}))
+        server.hear(p.Pull)
+        server.version(0)
+        opening.result(PATIENCE / 1000)
+        server.say("control", p.Rejoin())
+        server.hear(p.Hello)
+        joining = main.submit(link.ready, 0, 100.0, 1)
+        server.say("control", p.Welcome(7, 0, {}))
+        joining.result(PATIENCE / 1000)
+    assert server.hear(p.Ready) == p.Ready(0, 100.0, 1)
+    server.grant(1)
+    assert isinstance(link.work(), Compute)
+    assert server.hear(e.Started).worker == 7  # type: ignore[union-attr]
 
 
 def test_the_final_parameters_are_fetched(server: Server, ready: Link) -> None:
@@ -180,8 +216,7 @@ def test_a_server_that_talks_nonsense_ends_the_link_with_words(server: Server, r
 
 def test_control_passes_bulk_that_nobody_has_read(server: Server) -> None:
     # On one connection the message would be behind the bytes; on two it is there although none was read.
-    ready = Link(server.address, "secret", "run", 0, [], SIZE, "cpu")
-    dialer = ready._dialer
+    dialer = Dialer(server.address, "secret", "worker")
     dialer.bulk.send(p.encode(p.Fetch()))
     server.hear(p.Fetch)
     dialer.control.send(p.encode(p.Alive()))

@@ -109,9 +109,9 @@ def test_strangers(launch: Launch, context: zmq.Context[Any]) -> None:
 
 
 HANGING = """
-import evener.runtime.server, evener.runtime.worker
-evener.runtime.server.ROLL_CALL = evener.runtime.worker.BEAT = 0.1
-evener.runtime.server.SILENCE, evener.runtime.worker.SILENCE = 1.5, 1.2
+import evener.runtime.line, evener.runtime.peers
+evener.runtime.peers.ROLL_CALL = evener.runtime.line.BEAT = 0.1
+evener.runtime.peers.SILENCE, evener.runtime.line.SILENCE = 1.5, 1.2
 
 def at_batch(number):
     if number == 2:
@@ -143,7 +143,7 @@ def test_a_worker_that_hangs_is_given_up_and_welcomed_back(launch: Launch) -> No
 
 
 def test_a_server_that_was_stopped_keeps_its_workers(launch: Launch) -> None:
-    body = HANGING.replace("SILENCE, evener.runtime.worker.SILENCE = 1.5, 1.2", "SILENCE = 0.8")
+    body = HANGING.replace("SILENCE, evener.runtime.line.SILENCE = 1.5, 1.2", "SILENCE = 0.8")
     run = launch(body.replace("if index == 1", "if False") + SCRIPT, gates=["here", "go on"])
     run.wait_for("here")
     run.wait_for("here")

@@ -192,7 +192,7 @@ def mismatch(ours: list[Entry], theirs: list[Entry]) -> str:
     """The first difference between two models, in words; empty if they agree.
 
     >>> mismatch([Entry("w", (2,), "float32", "trained")], [Entry("w", (3,), "float32", "trained")])
-    "'w' is float32 (2,), trained, on the server but float32 (3,), trained, here"
+    "'w' is float32 (2,), trained, on the server but float32 (3,), trained here"
     """
     for mine, other in zip(ours, theirs, strict=False):
         if mine.name != other.name:

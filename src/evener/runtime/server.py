@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import zmq
 
@@ -16,32 +14,13 @@ from ..core import events as e
 from ..core.coordinator import Coordinator
 from ..trace import Writer
 from . import protocol as p
+from .bulk.server import ServerBulk
 from .numeric import Buffer, ServerNumeric, loss_of
+from .peers import Peer, Peers, objection
 from .transport import Listener
-
-SILENCE = 15.0
-"""Seconds after which a worker that says nothing counts as gone (its I/O thread speaks every second)."""
-
-ROLL_CALL = 1.0
-"""Seconds between two signs of life, and between two looks for workers that give none."""
 
 FAREWELL = 10.0
 """Seconds that workers get to fetch the final parameters."""
-
-
-@dataclass(slots=True)
-class _Peer:
-    """A worker's process, by the name its connections carry."""
-
-    name: bytes
-    worker: int
-    hello: p.Hello
-    heard: float
-    joined: bool = False
-    pull: int | None = None
-    head: p.Push | None = None
-    buffer: bytearray = field(default_factory=bytearray)
-    filled: int = 0
 
 
 class Server:
@@ -78,20 +57,14 @@ class Server:
         self.workers_cpu: dict[int, float] = {}
         self._on_metrics = on_metrics
         self._on_epoch = on_epoch
-        self._peers: dict[bytes, _Peer] = {}
-        self._by_worker: dict[int, _Peer] = {}
+        self._peers = Peers(listener.socket)
+        self._bulk = ServerBulk(numeric.publish(), numeric.constants(), numeric.push_bytes, self._peers.send)
         self._posted: deque[Callable[[], None]] = deque()
         self._pushes: dict[tuple[int, int], tuple[p.Push, Buffer]] = {}
         self._orders: dict[int, Buffer] = {}
-        self._version = 0
-        self._parameters: Buffer = numeric.publish()
-        self._constants = numeric.constants()
         self._origin = time.monotonic()
-        self._next_round = 0.0
-        self._called = 0.0
         self._strangers = 0
         self._arrivals = 0
-        self._now = 0.0
 
     def now(self) -> float:
         """Seconds since the record was opened."""
@@ -117,14 +90,14 @@ class Server:
             self._round(poller)
         self.writer.flush(self.now())  # before the workers go: who reads along must know that they may
         until = self.now() + self.farewell
-        for peer in self._peers.values():
-            self._send(peer, "control", p.Finished(self._version, self.finish.reason, self.finish.ok))
+        for peer in self._peers:
+            self._tell_end(peer, self.finish)
         while self._peers and self.now() < until:
             self._round(poller)
 
     def _round(self, poller: zmq.Poller) -> None:
         deadline = self.coordinator.deadline()
-        wake = self._next_round if deadline is None else min(deadline, self._next_round)
+        wake = self._peers.next_call if deadline is None else min(deadline, self._peers.next_call)
         ready = dict(poller.poll(math.ceil(max(0.0, wake - self.now()) * 1000)))
         if self.listener.wake.socket in ready:
             self.listener.wake.hear()
@@ -135,9 +108,10 @@ class Server:
         self._receive_all()
         if self.listener.news_socket in ready:
             self._news()
-        if self.now() >= self._next_round:
-            self._next_round = self.now() + ROLL_CALL
-            self._roll_call()
+        if self.now() >= self._peers.next_call:
+            self.writer.flush(self.now())
+            for peer, why in self._peers.roll_call(self.now()):
+                self._gone(peer, why)
         deadline = self.coordinator.deadline()
         if deadline is not None and self.now() >= deadline:
             self._tell(e.Tick())
@@ -152,41 +126,36 @@ class Server:
             frames = self.listener.socket.recv_multipart(zmq.NOBLOCK, copy=False)
         except zmq.Again:
             return False
-        name, _, channel = bytes(frames[0].buffer).partition(b"/")
+        name = bytes(frames[0].buffer).partition(b"/")[0]
         try:
             if len(frames) < 2:
                 raise p.ProtocolError("a message without a body")
             message = p.decode(frames[1].buffer)
-            self._hear(name, channel, message, frames[2].buffer if len(frames) > 2 else memoryview(b""))
+            self._hear(name, message, frames[2].buffer if len(frames) > 2 else memoryview(b""))
         except p.ProtocolError as error:
             self._refuse(name, f"protocol error: {error}")
         return True
 
     # What workers say ---------------------------------------------------------------------------------------
 
-    def _hear(self, name: bytes, channel: bytes, message: p.Message, payload: Buffer) -> None:
-        peer = self._peers.get(name)
+    def _hear(self, name: bytes, message: p.Message, payload: Buffer) -> None:
         if isinstance(message, p.Hello):
             self._welcome(name, message)
             return
+        peer = self._peers.named(name)
         if peer is None:
             if self.finish is None and isinstance(message, p.Alive):
-                self._to(name, "control", p.Rejoin())
+                self._peers.say(name, p.Rejoin())
             return
         peer.heard = self.now()
         match message:
             case p.Fetch():
-                self._send_bulk(peer, lambda offset: p.Constants(offset), self._constants)
+                self._bulk.fetch(name)
             case p.Pull(newer_than):
-                peer.pull = newer_than
-                self._answer_pull(peer)
-            case p.Push():
-                peer.head, peer.filled = message, 0
-                if len(peer.buffer) != self.numeric.push_bytes:
-                    peer.buffer = bytearray(self.numeric.push_bytes)
-                self._part(peer, message.push, 0, payload)
-            case p.Part(push, offset):
-                self._part(peer, push, offset, payload)
+                self._bulk.pull(name, newer_than)
+            case p.Push() | p.Part():
+                if (whole := self._bulk.push(name, message, payload)) is not None:
+                    self._arrived(peer, *whole)
             case p.Ready(version, pace, lookahead, imports_s, probe_s):
                 peer.joined = True
                 self.writer.note(self.now(), "start", worker=peer.worker, imports_s=imports_s, probe_s=probe_s)
@@ -203,22 +172,14 @@ class Server:
                 raise p.ProtocolError(f"{type(message).__name__} is not for a worker to say")
 
     def _welcome(self, name: bytes, hello: p.Hello) -> None:
-        why = ""
-        if hello.protocol != p.PROTOCOL:
-            why = f"the server speaks protocol {p.PROTOCOL}, this worker {hello.protocol}: install the same evener"
-        elif hello.run != self.run_id:
-            why = f"this server runs {self.run_id}, not {hello.run}"
-        elif difference := p.mismatch(self.numeric.entries, hello.entries):
-            why = f"the model differs: {difference}. Every process must build the same model."
-        if why:
+        if why := objection(hello, self.run_id, self.numeric.entries):
             self._refuse(name, why)
             return
-        worker = hello.index
-        if worker < 0 or worker in self._by_worker:
-            worker = max([-1, *self._by_worker]) + 1
-        peer = _Peer(name, worker, hello, self.now())
-        self._peers[name] = self._by_worker[worker] = peer
-        note = {"worker": worker, "name": f"worker {worker}", "pid": hello.pid, "host": hello.host}
+        if old := self._peers.named(name):
+            self._gone(old, "it began anew")
+        peer = self._peers.add(name, hello.index, self.now())
+        self._bulk.join(name)
+        note = {"worker": peer.worker, "name": f"worker {peer.worker}", "pid": hello.pid, "host": hello.host}
         self.writer.note(self.now(), "worker", **note, device=hello.device)
         settings = self.coordinator.state.settings
         terms: dict[str, int | float | bool] = {
@@ -229,33 +190,20 @@ class Server:
             "micro_batch": settings.micro_batch,
             "look_ahead": self.coordinator.policy.collects and self.coordinator.policy.look_ahead,
         }
-        self._send(peer, "control", p.Welcome(worker, len(self._constants), terms))
+        self._peers.say(name, p.Welcome(peer.worker, len(self._bulk.constants), terms))
         if self.finish is not None:  # too late to help, in time for the result
-            self._send(peer, "control", p.Finished(self._version, self.finish.reason, self.finish.ok))
+            self._tell_end(peer, self.finish)
+
+    def _tell_end(self, peer: Peer, finish: c.Finish) -> None:
+        self._peers.say(peer.name, p.Finished(self._bulk.version, finish.reason, finish.ok))
 
     def _refuse(self, name: bytes, why: str) -> None:
-        self._to(name, "control", p.Refusal(why))
+        self._peers.say(name, p.Refusal(why))
         self.writer.note(self.now(), "warning", text=f"a worker was refused: {why}")
-        if peer := self._peers.get(name):
+        if peer := self._peers.named(name):
             self._gone(peer, why)
 
-    def _part(self, peer: _Peer, push: int, offset: int, payload: Buffer) -> None:
-        head = peer.head
-        if head is None or head.push != push or offset != peer.filled:
-            raise p.ProtocolError(f"part {offset} of push {push} is out of order")
-        total = self.numeric.push_bytes
-        if offset + len(payload) > total:
-            raise p.ProtocolError(f"push {push} is longer than the {total} bytes of this model")
-        whole = payload
-        if offset or len(payload) < total:
-            peer.buffer[offset : offset + len(payload)] = payload
-            whole = memoryview(peer.buffer)
-        peer.filled += len(payload)
-        if peer.filled < total:
-            return
-        peer.head = None
-        if whole is not payload:
-            peer.buffer = bytearray()  # the coordinator may keep this push until its step: the next gets its own
+    def _arrived(self, peer: Peer, head: p.Push, whole: Buffer) -> None:
         # The server's own number: a worker's would begin anew when its process does.
         number = self._arrivals
         self._arrivals += 1
@@ -270,9 +218,9 @@ class Server:
         if not self.coordinator.state.members.get(peer.worker):
             self._pushes.pop((peer.worker, number), None)
 
-    def _gone(self, peer: _Peer, reason: str) -> None:
-        self._peers.pop(peer.name, None)
-        self._by_worker.pop(peer.worker, None)
+    def _gone(self, peer: Peer, reason: str) -> None:
+        self._peers.remove(peer)
+        self._bulk.forget(peer.name)
         if peer.joined:
             self._tell(e.Left(peer.worker, reason))
 
@@ -283,25 +231,12 @@ class Server:
             self.writer.note(self.now(), "warning", text="a connection without this run's token was refused")
         self._strangers += strangers
         if ended:
-            lost = [peer for peer in self._peers.values() if not self._send(peer, "control", p.Alive())]
+            lost = self._peers.unreachable()
             if lost:
                 self._receive_all()  # a goodbye may have come since
             for peer in lost:
-                if self._peers.get(peer.name) is peer:
+                if self._peers.named(peer.name) is peer:
                     self._gone(peer, "its connection ended")
-
-    def _roll_call(self) -> None:
-        self.writer.flush(self.now())
-        stopped = self.now() - self._called > 3 * ROLL_CALL
-        self._called = self.now()
-        for peer in list(self._peers.values()):
-            if stopped:
-                # This process was, for a while: what workers said meanwhile may not have been read yet.
-                peer.heard = self._called
-            if self.now() - peer.heard > SILENCE:
-                self._gone(peer, f"silent for {SILENCE:.0f} s")
-            elif not self._send(peer, "control", p.Alive()):
-                self._gone(peer, "its connection ended")
 
     # What the coordinator says ------------------------------------------------------------------------------
 
@@ -331,17 +266,14 @@ class Server:
             case c.Discard(worker, push):
                 self._pushes.pop((worker, push), None)
             case c.Revoke(worker, ticket):
-                if peer := self._by_worker.get(worker):
-                    self._send(peer, "control", e.Revoked(ticket))
+                if peer := self._peers.numbered(worker):
+                    self._peers.say(peer.name, e.Revoked(ticket))
             case c.Step(version=version):
                 began = time.monotonic()
                 self.numeric.step(command)
                 return e.StepDone(version, time.monotonic() - began)
             case c.Publish(version):
-                self._version = version
-                self._parameters = self.numeric.publish()
-                for peer in list(self._peers.values()):
-                    self._answer_pull(peer)
+                self._bulk.publish(version, self.numeric.publish())
             case c.DrawEpoch(epoch):
                 self._orders[epoch] = self.numeric.draw(epoch)
                 return e.EpochDrawn(epoch, len(self._orders[epoch]) // 8)
@@ -356,53 +288,13 @@ class Server:
         return None
 
     def _grant(self, grant: c.Grant) -> None:
-        peer = self._by_worker.get(grant.worker)
-        if peer is None:
-            return
-        order = self._orders[grant.epoch]
-        indices = b"".join(order[start * 8 : stop * 8] for start, stop in grant.ranges)
-        message = e.Granted(grant.ticket, grant.epoch, grant.step, grant.group, grant.ranges, grant.min_version)
-        self._send(peer, "control", message, indices)
-
-    # Sending ------------------------------------------------------------------------------------------------
-
-    def _answer_pull(self, peer: _Peer) -> None:
-        if peer.pull is not None and self._version > peer.pull:
-            peer.pull = None
-            version = self._version
-            self._send_bulk(peer, lambda offset: p.Version(version, offset), self._parameters)
-
-    def _send_bulk(self, peer: _Peer, head: Callable[[int], p.Message], data: Buffer) -> None:
-        for start, stop in p.chunks(len(data)):
-            # The bytes never change and are shared by all who are sent them.
-            if not self._send(peer, "bulk", head(start), data[start:stop], copy=False):
-                return
-
-    def _send(
-        self, peer: _Peer, channel: str, message: p.Message, payload: Buffer | bytes | None = None, copy: bool = True
-    ) -> bool:
-        return self._to(peer.name, channel, message, payload, copy)
-
-    def _to(
-        self, name: bytes, channel: str, message: p.Message, payload: Buffer | bytes | None = None, copy: bool = True
-    ) -> bool:
-        """Whether the peer is still connected."""
-        frames: list[bytes | Buffer] = [name + b"/" + channel.encode(), p.encode(message)]
-        try:
-            if payload is None:
-                self.listener.socket.send_multipart(frames)
-            else:
-                self.listener.socket.send(frames[0], zmq.SNDMORE)
-                self.listener.socket.send(frames[1], zmq.SNDMORE)
-                self.listener.socket.send(payload, 0, copy)
-        except zmq.ZMQError as error:
-            if error.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN):
-                return False
-            raise
-        return True
+        if peer := self._peers.numbered(grant.worker):
+            order = self._orders[grant.epoch]
+            indices = b"".join(order[start * 8 : stop * 8] for start, stop in grant.ranges)
+            message = e.Granted(grant.ticket, grant.epoch, grant.step, grant.group, grant.ranges, grant.min_version)
+            self._peers.say(peer.name, message, indices)
 
 
 def process_cpu() -> float:
     """CPU seconds this process has used."""
-    times = os.times()
-    return times.user + times.system
+    return time.process_time()

@@ -1,0 +1,258 @@
+"""The server's loop against workers that these tests play."""
+
+from __future__ import annotations
+
+import array
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evener.core import commands as c
+from evener.core import events as e
+from evener.core.coordinator import Coordinator
+from evener.core.policies import Synchronous
+from evener.core.state import Settings
+from evener.runtime import protocol as p
+from evener.runtime.numeric import Verdict
+from evener.runtime.server import Server
+from evener.runtime.transport import Dialer, Listener
+from evener.trace import Writer
+from training.harness import free_port
+
+SIZE = 2 * p.CHUNK + 5
+"""Bytes of a version, and of a contribution: three chunks."""
+
+PATIENCE = 20_000
+"""Milliseconds."""
+
+
+def brief(data: bytes | memoryview) -> tuple[int, bytes]:
+    """Length and values: megabytes that differ would take minutes to be shown."""
+    return len(data), bytes(sorted(set(bytes(data))))
+
+
+class Bytes:
+    """A numeric layer whose version ``v`` is the byte ``v``, over and over."""
+
+    def __init__(self) -> None:
+        self.entries: list[p.Entry] = []
+        self.push_bytes = SIZE
+        self.version = -1
+        self.added: list[tuple[int, bytes]] = []
+
+    def constants(self) -> memoryview:
+        return memoryview(b"constants")
+
+    def draw(self, epoch: int) -> memoryview:
+        return memoryview(array.array("q", range(4)).tobytes())
+
+    def verdict(self, head: p.Push, payload: memoryview) -> Verdict:
+        return Verdict("ok", 1.0)
+
+    def accumulate(self, step: int, head: p.Push, payload: memoryview, factor: float) -> None:
+        self.added.append(brief(payload))
+
+    def step(self, step: c.Step) -> None:
+        pass
+
+    def publish(self) -> memoryview:
+        self.version += 1
+        return memoryview(bytes([self.version]) * SIZE)
+
+    def end_epoch(self, epoch: int, version: int) -> None:
+        pass
+
+
+class Worker:
+    """Says what a test tells it to, and hears what the server says."""
+
+    def __init__(self, address: str, name: str) -> None:
+        self.dialer = Dialer(address, "secret", name)
+
+    def hello(self, index: int = 0) -> p.Welcome:
+        self.control(p.Hello(p.PROTOCOL, "run", index, [], "host", 1, "cpu"))
+        welcome: p.Welcome = self.hear(p.Welcome)[0]
+        return welcome
+
+    def control(self, message: p.Message) -> None:
+        self.dialer.control.send(p.encode(message))
+
+    def bulk(self, message: p.Message, *chunk: bytes) -> None:
+        self.dialer.bulk.send_multipart([p.encode(message), *chunk])
+
+    def push(self, number: int, grant: e.Granted, value: int, spans: slice = slice(None)) -> None:
+        head = p.Push(number, (grant.ticket,), (grant.min_version,), 2.0)
+        for start, stop in p.chunks(SIZE)[spans]:
+            self.bulk(p.Part(number, start) if start else head, bytes([value]) * (stop - start))
+
+    def hear(self, kind: type[p.Message], bulk: bool = False) -> tuple[Any, bytes]:
+        """The next message of this kind, with what follows it; signs of life before it are ignored."""
+        socket = self.dialer.bulk if bulk else self.dialer.control
+        while socket.poll(PATIENCE):
+            head, *rest = socket.recv_multipart()
+            message = p.decode(head)
+            if isinstance(message, kind):
+                return message, b"".join(rest)
+            assert isinstance(message, p.Alive), f"{message} instead of {kind.__name__}"
+        raise AssertionError(f"no {kind.__name__} came")
+
+    def whole(self, kind: type[p.Version] | type[p.Constants], size: int) -> tuple[int, bytes]:
+        """What comes in chunks, put together, in brief."""
+        found = b""
+        while len(found) < size:
+            found += self.hear(kind, bulk=True)[1]
+        return brief(found)
+
+    def compute(self, grant: e.Granted, worker: int = 0) -> None:
+        """Say that the ticket was computed."""
+        self.control(e.Started(worker, grant.ticket, grant.min_version))
+        self.control(e.Computed(worker, grant.ticket, 0.1))
+
+
+class Run:
+    """A server in a thread of its own, for one epoch of four positions in batches of two."""
+
+    def __init__(self, folder: Path, workers: int) -> None:
+        self.address = f"tcp://127.0.0.1:{free_port()}"
+        self.numeric = Bytes()
+        self.listener = Listener(self.address, "secret")
+        settings, policy = Settings(batch=2, epochs=1, workers=workers), Synchronous()
+        self.writer = Writer(folder)
+        self.writer.header(run="run", settings=settings, policy=policy, parameters=0)
+        self.server = Server(
+            self.listener,
+            Coordinator(settings, policy),
+            self.numeric,
+            self.writer,
+            "run",
+            lambda metrics: None,
+            lambda command, now: None,
+        )
+        self.server.farewell = 0.2
+        self.workers: list[Worker] = []
+        self.thread = threading.Thread(target=self.server.run)
+        self.thread.start()
+
+    def worker(self, name: str) -> Worker:
+        self.workers.append(Worker(self.address, name))
+        return self.workers[-1]
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.dialer.close()
+        self.server.post(e.StopAsked("the test is over"))
+        self.thread.join(PATIENCE / 1000)
+        assert not self.thread.is_alive()
+        self.listener.close()
+        self.writer.close()
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Iterator[Callable[[int], Run]]:
+    made: list[Run] = []
+
+    def make(workers: int) -> Run:
+        made.append(Run(tmp_path, workers))
+        return made[-1]
+
+    yield make
+    for run in made:
+        run.close()
+
+
+def test_a_run(runs: Callable[[int], Run]) -> None:
+    run = runs(1)
+    worker = run.worker("one")
+    assert worker.hello() == p.Welcome(
+        0, 9, {"batch": 2, "epochs": 1, "workers": 1, "seed": 0, "micro_batch": 0, "look_ahead": False}
+    )
+    worker.bulk(p.Fetch())
+    assert worker.whole(p.Constants, 9) == brief(b"constants")
+    worker.bulk(p.Pull(-1))
+    assert worker.whole(p.Version, SIZE) == (SIZE, b"\0")
+    worker.control(p.Ready(0, None, 1))
+    positions: list[int] = []
+    for version in (1, 2):
+        grant, indices = worker.hear(e.Granted)
+        positions += array.array("q", indices)
+        worker.bulk(p.Pull(version - 1))  # answered when there is such a version
+        worker.compute(grant)
+        worker.push(version, grant, 100 + version)
+        assert worker.whole(p.Version, SIZE) == (SIZE, bytes([version]))
+    assert positions == [0, 1, 2, 3]
+    assert worker.hear(p.Finished)[0] == p.Finished(2, "complete", True)
+    worker.control(p.Leave("finished", 3.5))
+    run.thread.join(PATIENCE / 1000)
+    assert run.numeric.added == [(SIZE, bytes([101])), (SIZE, bytes([102]))]
+    assert run.server.applied == 4
+    assert run.server.workers_cpu == {0: 3.5}
+
+
+def test_numbers_are_given_once(runs: Callable[[int], Run]) -> None:
+    run = runs(3)
+    names = ["one", "two", "three", "four"]
+    assert [run.worker(name).hello(index).worker for name, index in zip(names, (1, 1, -1, 0), strict=True)] == [
+        1,
+        2,
+        3,
+        0,
+    ]
+
+
+def test_who_says_hello_again_is_one_worker(runs: Callable[[int], Run]) -> None:
+    run = runs(1)
+    worker = run.worker("one")
+    worker.hello()
+    worker.control(p.Ready(0, None, 1))
+    worker.hear(e.Granted)
+    assert worker.hello().worker == 0
+    worker.control(p.Ready(0, None, 1))
+    # All that was granted before is granted again, and nobody waits for the one it was before.
+    for version in (1, 2):
+        grant, _ = worker.hear(e.Granted)
+        worker.compute(grant)
+        worker.push(version, grant, version)
+    assert worker.hear(p.Finished)[0] == p.Finished(2, "complete", True)
+
+
+def test_who_leaves_in_the_middle_of_a_push_may_come_back(runs: Callable[[int], Run]) -> None:
+    run = runs(1)
+    worker = run.worker("one")
+    worker.hello()
+    worker.control(p.Ready(0, None, 1))
+    old, _ = worker.hear(e.Granted)
+    # All on one connection, so that it arrives in this order.
+    worker.push(1, old, 1, slice(0, 1))
+    worker.bulk(p.Leave("it hangs"))
+    worker.bulk(p.Hello(p.PROTOCOL, "run", 0, [], "host", 1, "cpu"))
+    worker.push(1, old, 1, slice(1, 3))
+    worker.bulk(p.Ready(0, None, 1))
+    worker.hear(p.Welcome)
+    for version in (1, 2):
+        grant, _ = worker.hear(e.Granted)
+        worker.compute(grant)
+        worker.push(version + 1, grant, 10 + version)
+    assert worker.hear(p.Finished)[0] == p.Finished(2, "complete", True)
+    assert run.numeric.added == [(SIZE, bytes([11])), (SIZE, bytes([12]))]
+
+
+def test_a_push_with_a_hole_ends_the_worker_not_the_run(runs: Callable[[int], Run]) -> None:
+    run = runs(2)
+    good, bad = run.worker("good"), run.worker("bad")
+    for index, worker in enumerate((good, bad)):
+        worker.hello(index)
+        worker.control(p.Ready(0, None, 1))
+    broken, _ = bad.hear(e.Granted)
+    bad.push(1, broken, 1, slice(0, 3, 2))
+    refusal = p.Refusal(f"protocol error: part {2 * p.CHUNK} of push 1 is out of order")
+    assert bad.hear(p.Refusal)[0] == refusal
+    computed = 0
+    while computed < 4:
+        grant, indices = good.hear(e.Granted)
+        computed += len(indices) // 8
+        good.compute(grant)
+        good.push(grant.ticket, grant, 2)
+    assert good.hear(p.Finished)[0] == p.Finished(2, "complete", True)
