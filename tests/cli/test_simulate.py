@@ -38,6 +38,20 @@ def test_paces_are_enough(simulated: Path) -> None:
     assert json.loads(Path("out.json").read_text())["notes"]["speeds"] == [400, 50]
 
 
+def test_a_reproducible_one_is_to_be_compared_with_the_real_run(
+    simulated: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = simulated.read_text()
+    simulated.write_text(text.replace("seed=place.seed", "seed=place.seed, micro_batch=place.micro_batch"))
+    assert main(["simulate", str(simulated), "--paces", "400,50", "--reproducible", "--json", "out.json"]) == 0
+    summary = json.loads(Path("out.json").read_text())
+    assert summary["micro_batch"] == 32
+    assert summary["options"]["bound"] == 0
+    out = capfd.readouterr().out
+    assert "yes, m = 32" in out
+    assert f"evener run {simulated} --reproducible --micro-batch 32" in " ".join(out.split())
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -47,6 +61,10 @@ def test_paces_are_enough(simulated: Path) -> None:
         (["--paces", "400,x"], "is no list of paces; write the samples per second of each host"),
         (["--paces", "400", "--policy", "fastest"], "there is no policy 'fastest'"),
         (["--paces", "400", "--json", "nowhere/out.json"], "there is no folder"),
+        (["--paces", "400", "--micro-batch", "8"], "add --reproducible"),
+        (["--paces", "400", "--reproducible", "--bound", "1"], "balanced with bound 0"),
+        (["--paces", "400", "--reproducible", "--policy", "stale"], "balanced with bound 0"),
+        (["--paces", "400", "--reproducible", "--threads", "2"], "1 torch thread"),
     ],
 )
 def test_what_was_asked_for_wrongly(

@@ -88,6 +88,20 @@ def test_the_process_is_told_all(script: Script, screen: Kept) -> None:
     assert result.folder != again.folder
 
 
+@pytest.mark.parametrize("micro_batch", [0, 8])
+def test_fixed_kernels_where_it_is_reproducible(
+    script: Script, screen: Kept, monkeypatch: pytest.MonkeyPatch, micro_batch: int
+) -> None:
+    monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")  # the user's own way of fixing it
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    names = "OMP_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG", "MKL_CBWR"
+    path = script(f"record(); print(place.get('micro_batch', 0), [os.environ.get(name) for name in {names}])")
+    balanced = PolicyChoice("balanced", {"bound": 0})
+    assert simulate(options(path, policy=balanced, micro_batch=micro_batch), screen).code == 0
+    fixed = ":4096:8" if micro_batch else None
+    assert screen.out == [f"{micro_batch} {['1', fixed, 'COMPATIBLE']}"]
+
+
 @pytest.mark.parametrize(
     ("body", "code", "says"),
     [
@@ -128,6 +142,8 @@ def test_it_ends_when_it_is_asked_to(script: Script) -> None:
         ({"policy": PolicyChoice("balanced", {"bond": 1})}, "no option 'bond'"),
         ({"targets": {"loss": float("nan")}}, "not a finite number"),
         ({"threads": 0}, "at least 1 thread"),
+        ({"micro_batch": 8}, "balanced with bound 0"),
+        ({"micro_batch": 1, "policy": PolicyChoice("balanced", {"bound": 0})}, "2 samples or more"),
     ],
 )
 def test_what_cannot_be_simulated(script: Script, changes: dict[str, Any], says: str) -> None:

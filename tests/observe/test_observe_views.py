@@ -11,7 +11,7 @@ from simulated_records import simulate
 
 from evener.core import commands as c
 from evener.core import events as e
-from evener.core.policies import Asynchronous, Balanced, Policy, Synchronous
+from evener.core.policies import Asynchronous, Balanced, Policy, Stale, Synchronous
 from evener.core.state import Settings
 from evener.observe import LiveView, RunSummary, render, summarise
 from evener.simulation.cluster import Cluster, Host
@@ -63,6 +63,16 @@ def test_the_table_says_what_happened(tmp_path: Path) -> None:
     assert "utilisation of limit not measured" in text
     slow = summarise(_run(tmp_path / "slow", Balanced(), Host(pace=20)))
     assert "! worker 3 sat out: its smallest ticket takes" in " ".join(_text(render([slow]), 200).split())
+
+
+def test_a_bound_is_called_what_it_is(tmp_path: Path) -> None:
+    stale = summarise(_run(tmp_path / "stale", Stale(bound=0)))
+    text = " ".join(_text(render([stale]), 100).split())
+    assert "clocks ahead ≤ 0, push = auto" in text
+    assert "S = 0" not in text, "with a lead of 0 clocks much is stale"
+    view = LiveView()
+    view.update(read(tmp_path / "stale"))
+    assert "stale clocks ahead ≤ 0, push = auto" in " ".join(_text(view.render(), 120).split())
 
 
 def test_the_table_does_not_hide_a_failure(runs: list[RunSummary]) -> None:

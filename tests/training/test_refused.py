@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from torch import nn
@@ -15,6 +16,8 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 import evener
 from evener.core import commands as c
 from evener.core import events as e
+from evener.runtime.place import PolicyChoice
+from evener.simulation.cluster import Cluster, Host
 from evener.trace import WarningNote
 
 from .harness import Launch, says
@@ -161,10 +164,12 @@ def test_what_the_server_refuses(launch: Launch) -> None:
         run.succeed()
     texts = run.kept("server")
     assert texts["batch"] == (
-        "ValueError: the batch of 2 samples is smaller than the 3 workers: the loader's batch_size is the "
+        "ScriptValueError: the batch of 2 samples is smaller than the 3 workers: the loader's batch_size is the "
         "global batch; make it at least as large, or use fewer workers"
     )
-    assert texts["sync"].startswith("ValueError: '1' is SyncBatchNorm, which needs a process group of equals. Use")
+    assert texts["sync"].startswith(
+        "ScriptValueError: '1' is SyncBatchNorm, which needs a process group of equals. Use"
+    )
     assert "InstanceNorm with track_running_stats=True is not supported; set it to False" in texts["instance"]
     assert "must share one floating dtype and one device, but are: torch.float32 on cpu" in texts["dtypes"]
     assert re.match(
@@ -197,19 +202,21 @@ for epoch in session.epochs(3 if wrong == "epochs" else 2):
 """
 
 TEXTS = {
-    "model": "evener: the model differs: 'weight' is float32 (2000, 3), trained, on the server but float32 "
+    "model": "the model differs: 'weight' is float32 (2000, 3), trained, on the server but float32 "
     "(2000, 5), trained here. Every process must build the same model.",
-    "epochs": "ScriptError: epochs(3) here, but the server's script asked for 2: use the same number",
-    "rate": "ScriptError: the optimizer's parameter groups were changed on a worker, where they have no "
+    "epochs": "epochs(3) here, but the server's script asked for 2: use the same number",
+    "rate": "the optimizer's parameter groups were changed on a worker, where they have no "
     "effect: the server steps. Pass schedulers to session.prepare(..., step_scheduler=…, epoch_scheduler=…).",
-    "sparse": "ScriptError: parameter 0 has a sparse gradient, which is not supported: use sparse=False",
-    "twice": "ScriptError: optimizer.step() without a new batch: each batch is contributed "
-    "once, in the loop over the loader",
-    "closure": "ScriptError: optimizer.step(closure) is not supported",
-    "weight": "ScriptError: optimizer.step(weight=-1.0): a weight is positive (what the loss is a mean over)",
+    "sparse": "parameter 0 has a sparse gradient, which is not supported: use sparse=False",
+    "twice": "optimizer.step() without a new batch: each batch is contributed once, in the loop over the loader",
+    "closure": "optimizer.step(closure) is not supported",
+    "weight": "optimizer.step(weight=-1.0): a weight is positive (what the loss is a mean over)",
     "token": "refused this run's token: is another run listening on that port?",
-    "run": "evener: this server runs run0, not another",
+    "run": "this server runs run0, not another",
 }
+
+IN_THE_SCRIPT = {"epochs", "rate", "sparse", "twice", "closure", "weight"}
+LINE = r"script\.py, line \d+: "
 
 
 def test_what_a_worker_does_wrong_costs_the_others_nothing(launch: Launch) -> None:
@@ -225,9 +232,10 @@ def test_what_a_worker_does_wrong_costs_the_others_nothing(launch: Launch) -> No
     codes = run.wait(*names.values())
     assert {codes[name] for name in names.values()} == {1}, run.told("some did not notice")
     for wrong, text in TEXTS.items():
+        # About the run, or about a line of the script: a traceback would only hide it.
         assert text in run.err(names[wrong])
-        # About the run, not about the code: then a traceback would only hide it.
-        assert ("Traceback" in run.err(names[wrong])) == ("ScriptError" in text)
+        where = LINE if wrong in IN_THE_SCRIPT else ""
+        assert re.fullmatch(rf"evener: {where}[^\n]+\n", run.err(names[wrong]))
     run.let("the others")
     run.wait()
     assert run.end() == (True, "complete")
@@ -236,6 +244,29 @@ def test_what_a_worker_does_wrong_costs_the_others_nothing(launch: Launch) -> No
     warnings = [note.text for note in run.notes(WarningNote)]
     assert sum("a connection without this run's token was refused" in text for text in warnings) == 1
     assert sum("a worker was refused: " in text for text in warnings) == 2
+
+
+REFUSED = {
+    "push": "evener: the policy asynchronous cannot be used so: push must be 2 to 8 samples (the batch), not 9.\n",
+    "clip": "evener: script.py, line 7: clip_norm must be positive, not -1\n",
+}
+
+
+@pytest.mark.parametrize("wrong", REFUSED)
+@pytest.mark.parametrize("role", ["server", "simulated"])
+def test_what_is_refused_at_prepare_is_a_line(launch: Launch, role: str, wrong: str) -> None:
+    script = f"""
+    session = evener.join()
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    loader = DataLoader(TensorDataset(torch.randn(40, 2)), batch_size=8)
+    session.prepare(model, optimizer, loader, clip_norm={-1 if wrong == "clip" else None})
+    """
+    place = {"policy": PolicyChoice("asynchronous", {"push": 9 if wrong == "push" else 4})}
+    run = launch(script, start=False, place=place)
+    run.server(role=role, cluster=msgspec.to_builtins(Cluster((Host(100.0),))))
+    assert run.wait() == {"server": 1}
+    assert run.err("server") == REFUSED[wrong]
 
 
 # Contributions that are not finite --------------------------------------------------------------------------

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from evener.core import commands as c
 from evener.runtime.place import Slowness
+from evener.simulation.cluster import Cluster, Host
 from evener.trace import EndLine
 from evener.training.chance import Seeds
 from evener.training.order import SamplerOrder
@@ -161,6 +164,20 @@ def test_a_worker_dies_half_way(launch: Launch, optimizer: str) -> None:
 @pytest.mark.parametrize("workers", [1, 3])
 def test_loader_processes(launch: Launch, workers: int) -> None:
     assert same(result(started(launch, workers=workers, loaders=2)), expected(launch))
+
+
+UNEQUAL = (Host(400.0, noise=0.2), Host(100.0, noise=0.2), Host(50.0, dies=1.0))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_simulated_run_gives_the_same(launch: Launch, optimizer: str) -> None:
+    run = launch(SCRIPT, bound=0, start=False, place=REPRODUCIBLE)
+    cluster = msgspec.to_builtins(Cluster(UNEQUAL, seed=3))
+    run.server(optimizer, "0", "nobody", role="simulated", run="r", workers=len(UNEQUAL), cluster=cluster)
+    run.wait()
+    (run.folder / "simulated.pt").rename(run.folder / "server.pt")
+    assert same(result(run), expected(launch, optimizer))
+    assert len(run.applied_by()) == 3, "only some took part"
 
 
 def test_another_seed_or_micro_batch_is_another_run(launch: Launch) -> None:
@@ -323,10 +340,33 @@ for epoch in session.epochs(1):
 def test_an_operation_without_deterministic_form_is_named_before_training(launch: Launch) -> None:
     run = launch(NO_DETERMINISTIC_FORM, workers=1, bound=0, place=REPRODUCIBLE)
     assert run.wait("worker0")["worker0"] == 1
-    assert "ScriptError" in run.err("worker0")
-    assert "max_unpool" in run.err("worker0")
-    assert "--reproducible" in run.err("worker0")
+    assert_named(run.err("worker0"), "max_unpool")
     assert run.commands(c.Grant) == []
+
+
+def test_in_a_simulated_run_too(launch: Launch) -> None:
+    run = launch(NO_DETERMINISTIC_FORM, bound=0, start=False, place=REPRODUCIBLE)
+    run.server(role="simulated", run="r", cluster=msgspec.to_builtins(Cluster(UNEQUAL)))
+    assert run.wait() == {"server": 1}
+    assert_named(run.err("server"), "max_unpool")
+    assert not (run.folder / "record" / "record.jsonl").exists()
+
+
+def test_one_in_the_loss_is_named_in_the_first_micro_batch(launch: Launch) -> None:
+    loss = "torch.zeros(8).put_(torch.arange(4), model(x).detach().flatten()[:4]).sum() + "
+    script = NO_DETERMINISTIC_FORM.replace("return nn.functional.max_unpool1d", "return (lambda x, *_: x)")
+    assert loss not in script
+    run = launch(
+        script.replace("model(x).square()", f"({loss}model(x)).square()"), workers=1, bound=0, place=REPRODUCIBLE
+    )
+    assert run.wait("worker0")["worker0"] == 1
+    assert_named(run.err("worker0"), "put_")
+
+
+def assert_named(shown: str, operation: str) -> None:
+    assert re.match(rf"evener: script.py, line \d+: '{operation}\w*' has no deterministic form", shown)
+    assert "--reproducible" in shown
+    assert shown.count("\n") == 1, "a line, and no traceback"
 
 
 def test_without_the_mode_it_trains(launch: Launch) -> None:

@@ -14,6 +14,7 @@ from importlib import metadata
 VERBS = {
     "run": "train a script on several workers of this machine",
     "simulate": "train a script on a made-up cluster, in one process: real gradients, virtual time",
+    "profile": "measure this machine for a script: samples/s, transfers; a file for 'simulate'",
     "demo": "see the gain: a small network on real data, four workers of unequal speed",
 }
 """Verb → what ``evener --help`` says of it. Its module has the functions ``configure`` and ``execute``."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from ..observe import RunSummary, render, summarise
 from ..trace import RecordError
@@ -44,11 +44,16 @@ def conclude(result: RunResult, screen: Lines, next_command: str, results: Path 
 
 def show(runs: Sequence[RunSummary], next_command: str, title: str = "") -> None:
     """Print the table."""
+    print_table(render(runs, next_command, title))
+
+
+def print_table(table: RenderableType) -> None:
+    """Print it at a width that suits where it goes."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)
     console.print()
-    console.print(render(runs, next_command, title))
+    console.print(table)
 
 
 def check_json(path: Path | None) -> str:

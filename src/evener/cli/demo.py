@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..runtime.place import LIMIT_SIZES, PolicyChoice
+
 if TYPE_CHECKING:
     from ..launch import RunOptions
     from ..observe import RunSummary
@@ -34,7 +36,7 @@ class Size:
     sizes: tuple[int, ...]
 
 
-FULL = Size(epochs=10, batch=1024, fraction=1.0, words="some minutes", sizes=(8, 16, 32, 64, 128))
+FULL = Size(epochs=10, batch=1024, fraction=1.0, words="some minutes", sizes=LIMIT_SIZES)
 QUICK = Size(epochs=1, batch=512, fraction=0.4, words="about a minute", sizes=(16, 32, 64))
 
 
@@ -134,8 +136,6 @@ class _Plan:
         return cls(base, size, folder, options.quick)
 
     def leg(self, leg: Leg) -> RunOptions:
-        from ..runtime.place import PolicyChoice
-
         policy = PolicyChoice(leg.policy, leg.options)
         return dataclasses.replace(self.options, policy=policy, record=self.folder / leg.folder)
 

@@ -7,13 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import _options, _policy
+from . import _options, _policy, _reproducible
 
 if TYPE_CHECKING:
     from ..launch import RunOptions
-
-MICRO_BATCH = 32
-"""Samples of a micro-batch in a reproducible run, where the user names no other number."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -29,17 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add("--speeds", metavar="8,4,2,1", type=_options.speeds, help="emulate workers of unequal speed")
     _policy.configure(parser)
-    add(
-        "--reproducible",
-        action="store_true",
-        help="the same parameters to the bit, whatever the workers; balanced with --bound 0",
-    )
-    add(
-        "--micro-batch",
-        metavar="N",
-        type=_options.micro_batch,
-        help=f"with --reproducible: samples that a worker computes at once (default: {MICRO_BATCH})",
-    )
+    _reproducible.configure(parser, "the same parameters to the bit, whatever the workers")
     add("--port", metavar="N", type=int, help="of the server, on 127.0.0.1 (default: any free one)")
     _options.configure(parser, seed="of the run")
 
@@ -68,10 +55,6 @@ def _asked(options: argparse.Namespace) -> RunOptions:
     from .. import launch
 
     policy = _policy.choice(options)
-    if options.micro_batch is not None and not options.reproducible:
-        raise launch.LaunchError("--micro-batch is for reproducible runs: add --reproducible, or leave it out.")
-    if options.reproducible and options.policy == "balanced":
-        policy.options.setdefault("bound", 0)
     workers = options.workers
     if workers is None:
         workers = len(options.speeds) if options.speeds else launch.default_workers()
@@ -82,7 +65,7 @@ def _asked(options: argparse.Namespace) -> RunOptions:
         speeds=options.speeds or (),
         policy=policy,
         seed=options.seed,
-        micro_batch=(options.micro_batch or MICRO_BATCH) if options.reproducible else 0,
+        micro_batch=_reproducible.micro_batch(options, policy),
         targets=dict(options.target),
         port=options.port,
         record=options.record,
@@ -93,7 +76,7 @@ def _compare(options: argparse.Namespace, asked: RunOptions) -> str:
     """The command that runs the same under the policy to compare with; of a reproducible run, on other workers."""
     words = ["evener", "run", str(asked.script)]
     if asked.micro_batch:
-        words += ["--workers", str(asked.workers + 1), "--reproducible", "--micro-batch", str(asked.micro_batch)]
+        words += ["--workers", str(asked.workers + 1), *_reproducible.words(asked.micro_batch)]
         return _options.command(words, options)
     if asked.speeds:
         words += ["--speeds", ",".join(f"{speed:g}" for speed in asked.speeds)]

@@ -1,19 +1,21 @@
 """Start a script's processes on this machine, and answer for them: none is left behind.
 
 :func:`run` is ``evener run``; :func:`simulate` is ``evener simulate``; :func:`measure_limit` finds out what the same
-workers could do without each other.
+workers could do without each other, and :func:`measure_profile` (``evener profile``) what this machine could.
 """
 
 from .folders import new_run_id
 from .limit import StoppedError, mean_limit, measure_limit
 from .local import RunResult, run
 from .options import LaunchError, RunOptions, default_workers
+from .profile import ProfileOptions, measure_profile
 from .screen import Plain, Screen
 from .simulated import SimulateOptions, simulate
 
 __all__ = [
     "LaunchError",
     "Plain",
+    "ProfileOptions",
     "RunOptions",
     "RunResult",
     "Screen",
@@ -22,6 +24,7 @@ __all__ = [
     "default_workers",
     "mean_limit",
     "measure_limit",
+    "measure_profile",
     "new_run_id",
     "run",
     "simulate",

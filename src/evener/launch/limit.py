@@ -11,12 +11,13 @@ import msgspec
 
 from ..runtime.place import LIMIT_SIZES
 from ..trace import Rates, read_limit, write_limit
-from . import folders, slowness
+from . import slowness
+from ._opening import opened
 from ._places import Plan
 from ._signals import Signals
 from .crew import Child, Crew, Steps
 from .options import LaunchError, RunOptions
-from .screen import Plain, Screen
+from .screen import Screen
 
 STOP: Steps = ((0.0, signal.SIGINT), (1.5, signal.SIGTERM), (2.2, signal.SIGKILL))
 
@@ -46,23 +47,21 @@ def measure_limit(options: RunOptions, screen: Screen | None = None, sizes: tupl
         LaunchError: it cannot be started, or some process failed or measured nothing.
         StoppedError: by Ctrl-C or SIGTERM. As always, all processes have ended.
     """
-    options.check()
-    screen = screen or Plain()
-    name = folders.new_run_id()
-    with Signals() as signals:
-        folder = folders.make(name, options.record)
-        # The workers leave files for each other, too; a folder of its own keeps those of another time out.
-        with tempfile.TemporaryDirectory(prefix="measuring-", dir=folder) as workplace:
-            plan = Plan.of(options, name, Path(workplace), sizes)
-            slowed = slowness.emulate(options.speeds, name, quotas=not plan.devices)
-            with slowed as emulation, Crew(screen) as crew:
-                for index in range(options.workers):
-                    environment = plan.environment(plan.place("limit", index, emulation))
-                    crew.start(f"worker {index}", plan.command, environment, f"[worker {index}] ")
-                _attend(crew, signals, plan, emulation)
-            if signals.received:
-                raise StoppedError(signals.exit_code)
-            return write_limit(folder, [_rates(plan, index) for index in range(options.workers)])
+    # The workers leave files for each other, too; a folder of its own keeps those of another time out.
+    with (
+        opened(options, screen) as run,
+        tempfile.TemporaryDirectory(prefix="measuring-", dir=run.folder) as workplace,
+    ):
+        plan = Plan.of(options, run.name, Path(workplace), sizes)
+        slowed = slowness.emulate(options.speeds, run.name, quotas=not plan.devices)
+        with slowed as emulation, Crew(run.screen) as crew:
+            for index in range(options.workers):
+                environment = plan.environment(plan.place("limit", index, emulation))
+                crew.start(f"worker {index}", plan.command, environment, f"[worker {index}] ")
+            _attend(crew, run.signals, plan, emulation)
+        if run.signals.received:
+            raise StoppedError(run.signals.exit_code)
+        return write_limit(run.folder, [_rates(plan, index) for index in range(options.workers)])
 
 
 def _attend(crew: Crew, signals: Signals, plan: Plan, emulation: slowness.Emulation) -> None:

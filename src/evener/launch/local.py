@@ -9,11 +9,12 @@ from pathlib import Path
 
 from ..trace import record_path
 from . import folders, slowness
+from ._opening import opened
 from ._places import Plan
 from ._signals import Signals
 from .crew import Child, Crew, Steps
 from .options import RunOptions
-from .screen import Plain, Screen
+from .screen import Screen
 
 WORKERS_FAREWELL = 10.0
 """Seconds that workers get to end by themselves once the server has."""
@@ -75,20 +76,13 @@ def run(options: RunOptions, screen: Screen | None = None) -> RunResult:
     Raises:
         LaunchError: the run cannot be started; nothing was.
     """
-    options.check()
-    screen = screen or Plain()
-    name = folders.new_run_id()
-    with Signals() as signals:
-        plan = Plan.of(options, name, folders.make(name, options.record))
-        with slowness.emulate(options.speeds, name, quotas=not plan.devices) as emulation:
+    with opened(options, screen) as run:
+        plan = Plan.of(options, run.name, run.folder)
+        with slowness.emulate(options.speeds, run.name, quotas=not plan.devices) as emulation:
             if emulation.words:
-                screen.note(emulation.words)
-            screen.follow(record_path(plan.folder))
-            try:
-                with Crew(screen) as crew:
-                    return _Run(plan, crew, signals, emulation).go()
-            finally:
-                screen.unfollow()
+                run.screen.note(emulation.words)
+            with run.crew() as crew:
+                return _Run(plan, crew, run.signals, emulation).go()
 
 
 class _Run:

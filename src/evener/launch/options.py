@@ -74,11 +74,7 @@ class RunOptions:
             slowness.check(self.speeds)
         except ValueError as error:
             raise LaunchError(str(error)) from None
-        check_policy(self.policy)
-        try:
-            check_micro_batch(self.micro_batch, POLICIES[self.policy.name](**self.policy.options))
-        except ValueError as error:
-            raise LaunchError(f"{error}.") from None
+        check_policy(self.policy, self.micro_batch)
         check_targets(self.targets)
         check_record(self.record)
         if self.port is not None:
@@ -120,8 +116,8 @@ def check_record(folder: Path | None) -> None:
         )
 
 
-def check_policy(choice: PolicyChoice) -> None:
-    """Whether there is such a policy, and it has such options with such values.
+def check_policy(choice: PolicyChoice, micro_batch: int = 0) -> None:
+    """Whether there is such a policy, it has such options with such values, and can keep to ``micro_batch``.
 
     Raises:
         LaunchError: naming the valid policies, or the policy's options, or what its constructor says.
@@ -136,9 +132,13 @@ def check_policy(choice: PolicyChoice) -> None:
             whose = f" {', '.join(others)} {'have' if len(others) > 1 else 'has'} it." if others else ""
             raise LaunchError(f"the policy {choice.name} has no option '{option}': {has}.{whose}")
     try:
-        POLICIES[choice.name](**choice.options)
+        policy = POLICIES[choice.name](**choice.options)
     except (TypeError, ValueError) as error:
         raise LaunchError(f"the policy {choice.name} cannot be used so: {error}.") from None
+    try:
+        check_micro_batch(micro_batch, policy)
+    except ValueError as error:
+        raise LaunchError(f"{error}.") from None
 
 
 def policy_options(name: str) -> list[str]:

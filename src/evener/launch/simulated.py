@@ -12,16 +12,16 @@ from typing import Any
 
 import msgspec
 
-from ..runtime.place import Place, PolicyChoice
+from ..runtime.place import DETERMINISTIC, Place, PolicyChoice
 from ..simulation.cluster import Cluster
 from ..trace import record_path
-from . import folders
+from ._opening import opened
 from ._places import THREADS
 from ._signals import Signals
 from .crew import Child, Crew
 from .local import STOP_NOW, RunResult
 from .options import LaunchError, check_policy, check_record, check_script, check_targets
-from .screen import Plain, Screen
+from .screen import Screen
 
 NEVER_JOINED = (
     "{script} ended without training in 'for epoch in session.epochs(n):', so there was nothing to simulate. Call "
@@ -39,6 +39,8 @@ class SimulateOptions:
         arguments: the script's.
         policy: by name, with the options that differ from the policy's own defaults.
         seed: of the run; the same seed gives the same record, to the byte.
+        micro_batch: samples of a micro-batch in a reproducible run, which ends with the same parameters, to the bit, as
+            a real one (:class:`~evener.launch.RunOptions`). 0: not reproducible in this sense.
         targets: metrics whose reaching is noted, with the value to reach.
         record: folder for the run's record; ``None``: ``runs/<run id>`` below the current folder.
         threads: of torch. More than one is faster for large models, and sums in another order.
@@ -49,6 +51,7 @@ class SimulateOptions:
     arguments: tuple[str, ...] = ()
     policy: PolicyChoice = field(default_factory=PolicyChoice)
     seed: int = 0
+    micro_batch: int = 0
     targets: dict[str, float] = field(default_factory=dict)
     record: Path | None = None
     threads: int = 1
@@ -60,11 +63,13 @@ class SimulateOptions:
             LaunchError: with the first thing that is wrong.
         """
         check_script(self.script)
-        check_policy(self.policy)
+        check_policy(self.policy, self.micro_batch)
         check_targets(self.targets)
         check_record(self.record)
         if self.threads < 1:
             raise LaunchError(f"torch needs at least 1 thread, not {self.threads}.")
+        if self.micro_batch and self.threads > 1:
+            raise LaunchError("a reproducible run has 1 torch thread: several add up in another order. Leave them out.")
 
     def place(self, folder: Path) -> Place:
         """The place of the run's process. All of it but ``folder`` is the same for the same options."""
@@ -77,6 +82,7 @@ class SimulateOptions:
             workers=cluster.at_start,
             policy=self.policy,
             seed=self.seed,
+            micro_batch=self.micro_batch,
             targets=self.targets,
             threads=self.threads,
             device="cpu",
@@ -104,15 +110,11 @@ def simulate(options: SimulateOptions, screen: Screen | None = None) -> RunResul
     Raises:
         LaunchError: the run cannot be started; nothing was.
     """
-    options.check()
-    screen = screen or Plain()
-    name = folders.new_run_id()
-    with Signals() as signals:
-        folder = folders.make(name, options.record).resolve()
-        place = options.place(folder)
-        record = record_path(folder)
+    with opened(options, screen) as run:
+        place = options.place(run.folder)
         threads = dict.fromkeys(THREADS, str(options.threads))
         environment = {
+            **(DETERMINISTIC if options.micro_batch else {}),
             **os.environ,
             **threads,
             "PYTHONHASHSEED": "0",
@@ -120,18 +122,14 @@ def simulate(options: SimulateOptions, screen: Screen | None = None) -> RunResul
             **place.environment(),
         }
         command = [sys.executable, str(options.script), *options.arguments]
-        screen.follow(record)
-        try:
-            with Crew(screen) as crew:
-                child = crew.start("the simulated run", command, environment)
-                _attend(crew, child, signals)
-        finally:
-            screen.unfollow()
-        problems = _problems(child, options, record)
+        with run.crew() as crew:
+            child = crew.start("the simulated run", command, environment)
+            _attend(crew, child, run.signals)
+        problems = _problems(child, options, record_path(run.folder))
         for problem in problems:
-            screen.note(problem)
+            run.screen.note(problem)
         code = 0 if not problems else 1 if child.code else 2
-        return RunResult(signals.exit_code or code, place.run, folder, problems)
+        return RunResult(run.signals.exit_code or code, place.run, run.folder, problems)
 
 
 def _attend(crew: Crew, child: Child, signals: Signals) -> None:

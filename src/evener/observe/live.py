@@ -15,7 +15,8 @@ from rich.text import Text
 from ..trace import Line
 from . import words
 from .summary import speed_of
-from .tally import RECENT, Tally, Work
+from .tally import Tally
+from .work import RECENT, Work
 
 BAR = 12
 """Width of a worker's share bar, in cells."""
@@ -106,7 +107,7 @@ class LiveView:
         if header is None:
             return Text("waiting for the run to begin")
         title = Text(header.policy.name, style="bold cyan")
-        if options := words.options(header.policy.options):
+        if options := words.options(header.policy.name, header.policy.options):
             title.append(f"  {options}", style="not bold")
         if header.script:
             title.append(f"  {os.path.basename(header.script)}", style="not bold dim")

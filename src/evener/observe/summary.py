@@ -10,7 +10,8 @@ from typing import Any
 
 from ..trace import Checker, Limit, read, record_path
 from .reasons import plan
-from .tally import Tally, Work
+from .tally import Tally
+from .work import Work
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ def _title(runs: Sequence[RunSummary]) -> str:
 
 def _heading(run: RunSummary) -> Text:
     text = Text(run.policy, style="bold cyan", justify="right")
-    text.append("\n" + words.options(run.options), style="not bold dim")
+    text.append("\n" + words.options(run.policy, run.options), style="not bold dim")
     return text
 
 
@@ -159,7 +159,7 @@ def _workers(runs: Sequence[RunSummary]) -> Table:
 
 def _column(run: RunSummary) -> str:
     """A short heading: the policy, told apart from itself with another bound."""
-    return f"{run.policy}, S = 0" if run.options.get("bound") == 0 else run.policy
+    return "balanced, S = 0" if run.policy == "balanced" and run.options.get("bound") == 0 else run.policy
 
 
 def _worker_name(worker: WorkerSummary) -> str:

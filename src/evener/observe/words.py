@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-OPTIONS = {"bound": "S = {}", "stale_fraction": "φ ≤ {}"}
-"""Options that have a short sign in the field; others are written out."""
+OPTIONS = {
+    ("balanced", "bound"): "S = {}",
+    ("balanced", "stale_fraction"): "φ ≤ {}",
+    ("stale", "bound"): "clocks ahead ≤ {}",
+}
+"""By policy and option: a short sign of the field's. The same name may mean another thing; others are written out."""
 
 
 def duration(seconds: float | None) -> str:
@@ -74,16 +78,18 @@ def score(name: str, value: float | None) -> str:
     return f"{value:.4g}"
 
 
-def options(chosen: Mapping[str, float | int | str]) -> str:
+def options(policy: str, chosen: Mapping[str, float | int | str]) -> str:
     """A policy's options.
 
-    >>> options({"bound": 1, "stale_fraction": 0.25, "look_ahead": False})
+    >>> options("balanced", {"bound": 1, "stale_fraction": 0.25, "look_ahead": False})
     'S = 1, φ ≤ 0.25'
+    >>> options("stale", {"bound": 3, "push": "auto"})
+    'clocks ahead ≤ 3, push = auto'
     """
     if chosen.get("bound") == 0:  # nothing is ever stale, so its budget says nothing
         chosen = {name: value for name, value in chosen.items() if name != "stale_fraction"}
     said = ((name, value) for name, value in chosen.items() if value is not False)
-    return ", ".join(OPTIONS.get(name, name + " = {}").format(value) for name, value in said)
+    return ", ".join(OPTIONS.get((policy, name), name + " = {}").format(value) for name, value in said)
 
 
 def count(number: int, thing: str) -> str:

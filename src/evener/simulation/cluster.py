@@ -66,10 +66,13 @@ class Host:
         for name in ("declines", "refused", "repeats"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} counts: 0 is none, 3 each third; not {getattr(self, name)}")
-        if self.dies is not None and self.dies < self.joins:
-            raise ValueError(f"it dies at {self.dies} s, before it joins at {self.joins} s")
+        if self.dies is not None and not self.joins <= self.dies < math.inf:
+            raise ValueError(f"it dies at {self.dies} s; that must be a time from its joining at {self.joins} s on")
+        for start, seconds in self.stalls:
+            if not (0 <= start < math.inf and 0 <= seconds < math.inf):
+                raise ValueError(f"a stall is (from, seconds), finite and not negative, not ({start}, {seconds})")
         times = [at for at, _ in self.paces]
-        if times != sorted(times) or any(at < 0 for at in times):
+        if times != sorted(times) or not all(0 <= at < math.inf for at in times):
             raise ValueError("paces go by time, from 0 on")
         if self.period is not None and not self.period > max(times, default=0.0):
             raise ValueError(f"a period of {self.period} s ends before the last change of pace")
@@ -118,8 +121,8 @@ def rotating(hosts: Sequence[Host], every: float) -> tuple[Host, ...]:
     >>> [host.pace_at(time) for time in (5.0, 15.0, 25.0) for host in (a, b)]
     [400, 100, 100, 400, 400, 100]
     """
-    if not every > 0:
-        raise ValueError(f"paces that rotate every {every} s: the time must be positive")
+    if not 0 < every < math.inf:
+        raise ValueError(f"paces that rotate every {every} s: the time must be positive, and finite")
     if any(host.paces for host in hosts):
         raise ValueError("paces that rotate are those of the hosts: leave out their own changes of pace")
     count = len(hosts)
@@ -158,8 +161,8 @@ class Cluster:
         if not self.hosts:
             raise ValueError("a cluster has at least one host")
         for name in ("step_seconds", "evaluation"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is not negative, unlike {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is not negative, and finite, unlike {getattr(self, name)}")
 
     @property
     def at_start(self) -> int:

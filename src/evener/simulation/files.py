@@ -36,6 +36,18 @@ def read_cluster(path: str | os.PathLike[str]) -> Cluster:
         raise ClusterError(f"{path}: {error}") from None
 
 
+def read_clusters(paths: Sequence[str | os.PathLike[str]]) -> Cluster:
+    """One cluster of the hosts of all these files; everything else is as the first says.
+
+    Raises:
+        ClusterError: there are no files, or one cannot be read or describes no cluster.
+    """
+    clusters = [read_cluster(path) for path in paths]
+    if not clusters:
+        raise ClusterError("no cluster file was given")
+    return dataclasses.replace(clusters[0], hosts=tuple(host for cluster in clusters for host in cluster.hosts))
+
+
 def parse_cluster(text: str) -> Cluster:
     """A cluster from TOML: the values of :class:`Cluster`, and a table ``[[hosts]]`` of :class:`Host`'s for each kind.
 

@@ -9,9 +9,11 @@ from typing import Any
 from ..core.policies import POLICIES, Policy
 from ..core.state import Settings
 from ..runtime.place import Place, PolicyChoice
+from ..runtime.worker import RunError
 from ..trace import Writer
 from .master import Master, Snapshot
 from .metrics import Metrics, Sums
+from .reproducible import too_few
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class Account:
             created=created,
             notes={**place.notes, **({"targets": place.targets} if place.targets else {}), **(notes or {})},
         )
+        if settings.micro_batch and (why := too_few(settings.batch, settings.micro_batch, settings.workers)):
+            self.writer.note(0.0, "warning", text=why)
 
     def add(self, metrics: Sums) -> None:
         """What a worker logged with a contribution that counts."""
@@ -95,6 +99,21 @@ class Account:
             # The script's thread and the loop thread both come here; who takes it out notes it.
             if self._targets.pop(name, None) is not None:
                 self.writer.note(now, "target", name=name, value=wanted, reached=value, at=end.at)
+
+
+def policy_for(choice: PolicyChoice, batch: int) -> Policy:
+    """The policy that a launcher chose, which did not know the script's ``batch`` (samples) yet.
+
+    Raises:
+        RunError: its options do not fit this batch.
+        ValueError: no policy has this name, or it does not have these options.
+    """
+    policy = build_policy(choice)
+    try:
+        policy.check(batch)
+    except ValueError as error:
+        raise RunError(f"the policy {choice.name} cannot be used so: {error}.") from None
+    return policy
 
 
 def build_policy(choice: PolicyChoice) -> Policy:

@@ -15,10 +15,13 @@ import torch
 
 from ..runtime.place import Place
 from ..runtime.worker import RunError
+from ..simulation.profile import Request
 from . import reproducible
 from .alone import AloneSession
 from .chance import Seeds, set_seed
+from .errors import ScriptError, in_a_line
 from .measuring import LimitSession
+from .profiling import ProfileSession
 from .serving import ServerSession
 from .session import Session
 from .simulated import SimulatedSession
@@ -30,14 +33,15 @@ def join() -> Session:
 
     Returns:
         A session: alone when no launcher started the process, else the server's, a worker's, that of a simulated run,
-        or one that only measures speed.
+        or one that only measures speed: of the workers together, or of this machine.
 
     Raises:
         ValueError: the launcher's environment variable is damaged.
     """
     place = Place.here()
     if place is None:
-        return AloneSession(choose_device(""))
+        request = Request.here()
+        return AloneSession(choose_device("")) if request is None else _to_measure(request)
     if place.micro_batch:
         reproducible.begin()
         set_seed(Seeds(place.seed).script(), devices=True)
@@ -53,6 +57,13 @@ def join() -> Session:
     if place.role == "limit":
         return LimitSession(place, choose_device(place.device))
     return WorkerSession(place, choose_device(place.device))
+
+
+def _to_measure(request: Request) -> Session:
+    if request.threads:
+        torch.set_num_threads(request.threads)
+    _quiet_errors()
+    return ProfileSession(request, choose_device(""))
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -74,12 +85,18 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def _quiet_errors() -> None:
-    """Errors that are about the run rather than about the code are shown without a traceback."""
+    """Errors that say what is wrong are shown in a line: a traceback of every process would only hide it."""
     usual = sys.excepthook
 
     def show(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-        if issubclass(kind, RunError):
+        try:
+            reproducible.check_deterministic(error)
+        except ScriptError as clearer:
+            error = clearer
+        if isinstance(error, RunError):
             print(f"evener: {error}", file=sys.stderr, flush=True)
+        elif isinstance(error, ScriptError):
+            print(f"evener: {in_a_line(error, trace)}", file=sys.stderr, flush=True)
         else:
             usual(kind, error, trace)
 

@@ -40,9 +40,17 @@ class SeamLoader:
         return getattr(self._loader, name)
 
 
-def fetch(loader: DataLoader[Any], indices: bytes | memoryview) -> Any:
-    """The collated batch of these samples (int64), loaded in this process."""
-    return loader.collate_fn(_Samples(loader.dataset).__getitems__(np.frombuffer(indices, dtype=np.int64).tolist()))
+def fetch(
+    loader: DataLoader[Any], indices: bytes | memoryview, keyed: Callable[[list[int]], list[Key]] | None = None
+) -> Any:
+    """The collated batch of these samples (int64), loaded in this process.
+
+    ``keyed`` adds to each index the seed to load it with; without it nothing is seeded.
+    """
+    decoded: list[int] = np.frombuffer(indices, dtype=np.int64).tolist()
+    if keyed is None:
+        return loader.collate_fn(_Samples(loader.dataset).__getitems__(decoded))
+    return loader.collate_fn(_SeededSamples(loader.dataset).__getitems__(keyed(decoded)))
 
 
 LOOKAHEAD = 4

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..core.ranges import block
+from ..runtime.numeric import Buffer
 from ..runtime.place import DETERMINISTIC
 from .chance import Seeds, set_seed
 from .errors import ScriptError
@@ -61,7 +62,7 @@ def too_few(batch: int, micro_batch: int, workers: int) -> str:
     return f"a step has {many} of {sizes[0]} for {workers} workers, so that some have nothing to do{advice}"
 
 
-def check_deterministic(error: Exception) -> None:
+def check_deterministic(error: BaseException) -> None:
     """Raise if ``error`` is torch's about an operation without a deterministic form.
 
     Raises:
@@ -71,10 +72,11 @@ def check_deterministic(error: Exception) -> None:
     if "torch.use_deterministic_algorithms" not in text:
         return
     operation, found, _ = text.partition(" does not have a deterministic implementation")
-    what = f"{operation!r} has" if found else "one of the model's operations has"
+    name = operation.strip("'")
+    what, said = (f"{name!r} has", "") if found else ("one of the model's operations has", f" torch says: {text}")
     raise ScriptError(
         f"{what} no deterministic form in this version of torch, so that its result may differ each time. Use another "
-        f"operation in its place, or run without --reproducible. torch says: {text}"
+        f"operation in its place, or run without --reproducible.{said}"
     ) from error
 
 
@@ -98,7 +100,7 @@ class Slate:
             if buffer is not None and name in module._non_persistent_buffers_set
         ]
 
-    def wipe(self, epoch: int, position: int, statistics: bytearray, skipped: Collection[int] = ()) -> None:
+    def wipe(self, epoch: int, position: int, statistics: Buffer | bytearray, skipped: Collection[int] = ()) -> None:
         """Before the script gets the micro-batch of ``epoch`` that begins at ``position``.
 
         Args:

@@ -21,7 +21,7 @@ from ..runtime.server import Server, process_cpu
 from ..runtime.transport import Listener
 from ..runtime.worker import RunError
 from ..trace import Writer
-from .account import Account, EpochEnd, build_policy
+from .account import Account, EpochEnd, policy_for
 from .checks import OUTSIDE, check_batch, check_device
 from .errors import ScriptError
 from .loader import SeamLoader
@@ -29,7 +29,6 @@ from .master import Master, trained_parameters
 from .metrics import Scalar, number
 from .optimizer import ServerOptimizer
 from .order import SamplerOrder
-from .reproducible import too_few
 from .session import Session
 from .setup import Setup
 from .store import FlatStore
@@ -61,8 +60,7 @@ class ServerSession(Session):
         place = self._place
         self._imports_s = since(place.spawned)
         check_batch(setup.batch, place.workers)
-        self._policy = build_policy(place.policy)
-        self._policy.check(setup.batch)
+        self._policy = policy_for(place.policy, setup.batch)
         self._setup = setup
         self._view = FlatStore(setup.model, trained_parameters(setup.optimizer))
         check_device(self._view.device, self.device)
@@ -98,8 +96,6 @@ class ServerSession(Session):
         settings = self._setup.settings(place, epochs)
         self._cpu_before = process_cpu()
         self._account.open(settings, self._policy, self._master, self._setup.positions)
-        if place.micro_batch and (why := too_few(settings.batch, place.micro_batch, place.workers)):
-            self._writer.note(0.0, "warning", text=why)
         self._server = Server(
             self._listener,
             Coordinator(settings, self._policy),

@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from .errors import ScriptError
+from .errors import ScriptError, ScriptValueError
 from .metrics import Scalar
 from .setup import Setup
 
@@ -22,7 +22,7 @@ class Session(ABC):
     Attributes:
         device: where this process should put its model and batches (cpu, cuda or mps).
 
-    Example:
+    Example (alone; ``evener run`` starts the same lines as server and workers):
         >>> import torch, evener
         >>> from torch.utils.data import DataLoader, TensorDataset
         >>> session = evener.join()
@@ -30,12 +30,13 @@ class Session(ABC):
         >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         >>> loader = DataLoader(TensorDataset(torch.randn(64, 4), torch.randn(64, 1)), batch_size=16)
         >>> model, optimizer, loader = session.prepare(model, optimizer, loader)
-        >>> for epoch in session.epochs(1):
+        >>> for epoch in session.epochs(1):  # doctest: +ELLIPSIS
         ...     for x, y in loader:
         ...         optimizer.zero_grad()
         ...         loss = torch.nn.functional.mse_loss(model(x), y)
         ...         loss.backward()
         ...         optimizer.step()
+        epoch 1/1 ...
         >>> session.is_server
         True
     """
@@ -111,7 +112,7 @@ class Session(ABC):
         if not self._prepared:
             raise ScriptError("epochs() before prepare(): call session.prepare(model, optimizer, loader) first")
         if count < 1:
-            raise ValueError(f"epochs({count}): at least one epoch is needed")
+            raise ScriptValueError(f"epochs({count}): at least one epoch is needed")
         if self._looped:
             raise ScriptError("epochs() was called already: a session is one run; make its number of epochs larger")
         if self._in_a_run and any(parameter._version != version for parameter, version in self._weights):

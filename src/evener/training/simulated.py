@@ -12,6 +12,7 @@ import gc
 import math
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -25,11 +26,12 @@ from ..core.coordinator import Coordinator
 from ..runtime.place import Place
 from ..runtime.worker import RunError
 from ..simulation.cluster import Cluster
-from ..simulation.drive import Simulation, Stuck, Task
+from ..simulation.drive import Simulation, Stuck
+from ..simulation.workers import Task
 from ..trace import Writer
-from .account import Account, EpochEnd, build_policy
+from .account import Account, EpochEnd, policy_for
 from .batch import BatchInHand
-from .chance import Seeds, set_seed
+from .chance import Seeds, put_back, set_seed
 from .checks import OUTSIDE, check_batch, check_device
 from .errors import ScriptError
 from .guard import Guard
@@ -39,10 +41,12 @@ from .master import Master, trained_parameters
 from .metrics import Scalar, number
 from .optimizer import SimulatedOptimizer
 from .order import SamplerOrder
+from .reproducible import Slate
 from .session import Session
 from .setup import Setup
 from .store import FlatStore
 from .virtual import VirtualWorkers
+from .warmup import try_out
 
 LEFT_EARLY = (
     "the loop over the loader was left before the end of epoch {epoch}, or never begun. In a simulated run it computes "
@@ -65,6 +69,7 @@ class SimulatedSession(Session):
         self._epoch = -1
         self._installed = -1
         self._look_ahead: LookAhead | None = None
+        self._slate: Slate | None = None
         self._trails: dict[int, Trail] = {}
         self._end: EpochEnd | None = None
         self._modes: list[tuple[nn.Module, bool]] = []
@@ -75,11 +80,14 @@ class SimulatedSession(Session):
     def _prepare(self, setup: Setup) -> tuple[nn.Module, Optimizer, Any]:
         place = self._place
         check_batch(setup.batch, place.workers)
-        self._policy = build_policy(place.policy)
-        self._policy.check(setup.batch)
+        self._policy = policy_for(place.policy, setup.batch)
         self._model = setup.model
         self._store = FlatStore(setup.model, trained_parameters(setup.optimizer))
         check_device(self._store.device, self.device)
+        if place.micro_batch:
+            with put_back():
+                try_out(setup.model, setup.loader, self._store.statistics)
+            self._slate = Slate(self._seeds, self._store, setup.model)
         self._setup = setup
         if self._policy.collects and self._policy.look_ahead:
             self._look_ahead = LookAhead(self._store, setup.optimizer)
@@ -103,6 +111,8 @@ class SimulatedSession(Session):
                 # What the script set to evaluate, it did as the server: workers do not see it.
                 for module, training in self._modes:
                     module.training = training
+                if self._slate is not None:
+                    set_seed(self._seeds.epoch(epoch), devices=True)
                 yield epoch
                 if self._end is None or self._end.snapshot.epoch < epoch:
                     raise ScriptError(LEFT_EARLY.format(epoch=epoch))
@@ -212,7 +222,13 @@ class SimulatedSession(Session):
         self._task = task
         self._batch.begin(len(indices) // 8, metrics)
         self._guard.begin_batch()
-        set_seed(self._seeds.batch(task.epoch, task.ranges[0][0]), devices=self.device.type != "cpu")
+        begins = task.ranges[0][0]
+        if self._slate is not None:
+            batch = fetch(self._setup.loader, indices, partial(self._seeds.keyed, epoch=task.epoch, ranges=task.ranges))
+            statistics = self._workers.parameters(task)[: self._store.statistics.state_bytes]
+            self._slate.wipe(task.epoch, begins, statistics, self._guard.skipped())
+            return batch
+        set_seed(self._seeds.batch(task.epoch, begins), devices=self.device.type != "cpu")
         return fetch(self._setup.loader, indices)
 
     def _shift(self, look_ahead: LookAhead, task: Task) -> None:

@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from .buffers import tensor_of
+from .errors import ScriptValueError
 
 Floats = NDArray[np.float64]
 
@@ -50,12 +51,12 @@ class RunningStatistics:
         self.layers: list[tuple[str, _BatchNorm]] = []
         for name, module in model.named_modules():
             if isinstance(module, nn.SyncBatchNorm):
-                raise ValueError(
+                raise ScriptValueError(
                     f"{name!r} is SyncBatchNorm, which needs a process group of equals. Use BatchNorm: its running "
                     "statistics are pooled over all workers anyway."
                 )
             if isinstance(module, _InstanceNorm) and module.track_running_stats:
-                raise ValueError(
+                raise ScriptValueError(
                     f"{name!r}: InstanceNorm with track_running_stats=True is not supported; set it to False."
                 )
             if isinstance(module, _BatchNorm) and module.running_mean is not None:

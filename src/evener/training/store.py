@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..runtime.protocol import Entry
 from .buffers import tensor_of
+from .errors import ScriptValueError
 from .statistics import RunningStatistics, uncompiled
 
 
@@ -38,7 +39,7 @@ class FlatStore:
         kinds = {(p.dtype, p.device) for p in self.parameters}
         if len(kinds) != 1:
             found = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds)) or "none"
-            raise ValueError(
+            raise ScriptValueError(
                 "the trained parameters must share one floating dtype and one device, but are: " + found + ". "
                 "For mixed precision keep float32 parameters and use torch.autocast."
             )

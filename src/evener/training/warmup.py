@@ -83,7 +83,7 @@ def probe(
         ScriptError: the run is reproducible, and an operation of the model is not.
     """
     runnable = _runner(model, loader)
-    with _undisturbed(model, statistics):
+    with undisturbed(model, statistics):
         # The first call of a size allocates and chooses kernels.
         usable = runnable is not None and runnable(PROBE_SAMPLES) and runnable(PROBE_SAMPLES)
         if usable:
@@ -109,38 +109,60 @@ def probe(
     return count * PROBE_SAMPLES / seconds, throttle
 
 
+def try_out(model: nn.Module, loader: DataLoader[Any], statistics: RunningStatistics) -> None:
+    """Run the model once, forward and backward, and leave it as it was: what :func:`probe` does, without measuring.
+
+    Raises:
+        ScriptError: the run is reproducible, and an operation of the model is not.
+    """
+    runnable = _runner(model, loader)
+    if runnable is not None:
+        with undisturbed(model, statistics):
+            runnable(PROBE_SAMPLES)
+
+
 def _runner(model: nn.Module, loader: DataLoader[Any]) -> Any:
     """A function that runs the model forward and backward on a few samples; it says whether that went well."""
     dataset: Any = loader.dataset
     try:
         batch = loader.collate_fn([dataset[index] for index in range(min(PROBE_SAMPLES, len(dataset)))])
-        inputs = batch[0] if isinstance(batch, list | tuple) else batch
-        if not isinstance(inputs, Tensor):
+        inputs = inputs_of(batch, next(model.parameters()).device)
+        if inputs is None:
             return None
-        inputs = inputs.to(next(model.parameters()).device)
     except Exception as error:
         check_deterministic(error)
         return None  # the script's own loop will tell what is wrong, if anything is
 
     def run(size: int) -> bool:
         try:
-            outputs = model(inputs[torch.arange(size) % len(inputs)])
-            tensors = outputs if isinstance(outputs, list | tuple) else [outputs]
-            total = sum(t.float().sum() for t in tensors if isinstance(t, Tensor) and t.requires_grad)
-            if not isinstance(total, Tensor):
-                return False
-            total.backward()  # type: ignore[no-untyped-call]
-            synchronize(total.device)
+            return forward_backward(model, inputs[torch.arange(size) % len(inputs)])
         except Exception as error:
             check_deterministic(error)
             return False
-        return True
 
     return run
 
 
+def inputs_of(batch: Any, device: torch.device) -> Tensor | None:
+    """The first part of a collated batch, on ``device``; ``None`` if that is no tensor."""
+    inputs = batch[0] if isinstance(batch, list | tuple) else batch
+    return inputs.to(device) if isinstance(inputs, Tensor) else None
+
+
+def forward_backward(model: nn.Module, inputs: Tensor) -> bool:
+    """Compute ``model(inputs)`` and the gradient of the sum of what comes out; false if nothing there wants one."""
+    outputs = model(inputs)
+    tensors = outputs if isinstance(outputs, list | tuple) else [outputs]
+    total = sum(t.float().sum() for t in tensors if isinstance(t, Tensor) and t.requires_grad)
+    if not isinstance(total, Tensor):
+        return False
+    total.backward()  # type: ignore[no-untyped-call]
+    synchronize(total.device)
+    return True
+
+
 @contextmanager
-def _undisturbed(model: nn.Module, statistics: RunningStatistics) -> Iterator[None]:
+def undisturbed(model: nn.Module, statistics: RunningStatistics) -> Iterator[None]:
     """Restore gradients, buffers, modes and random state afterwards."""
     buffers = [
         (owner, key, buffer, buffer.detach().clone())

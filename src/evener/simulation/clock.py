@@ -1,0 +1,41 @@
+"""The virtual clock: what is to happen, in a total order of (time, sequence)."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+
+
+class Clock:
+    """Virtual time, in seconds, and what is to happen.
+
+    Two things at one time happen in the order in which they were asked for, so a run is a function of its arguments.
+
+    Example:
+        >>> clock = Clock()
+        >>> clock.at(2.0, lambda: print("second"))
+        >>> clock.at(1.0, lambda: print("first"))
+        >>> clock.advance(), clock.now
+        first
+        (None, 1.0)
+    """
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._sequence = 0
+
+    @property
+    def next(self) -> float | None:
+        """The time of what happens next; ``None``: nothing does."""
+        return self._heap[0][0] if self._heap else None
+
+    def at(self, time: float, action: Callable[[], None]) -> None:
+        """Let ``action`` happen at ``time``."""
+        self._sequence += 1
+        heapq.heappush(self._heap, (time, self._sequence, action))
+
+    def advance(self) -> None:
+        """Go on to what happens next, and let it."""
+        self.now, _, action = heapq.heappop(self._heap)
+        action()

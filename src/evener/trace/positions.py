@@ -1,0 +1,78 @@
+"""The checker's book of positions: one byte each, as long as their epoch is under way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ..core.ranges import Range
+from .accounting import APPLIED, DECLINED, DROPPED, HELD, REFUSED, WORDS, EpochAccount
+
+
+class Positions:
+    """Follows every position from free through held to its end.
+
+    Args:
+        complain: is told in words what does not fit.
+
+    Attributes:
+        ended: accounts of the epochs that are over, in the order of their ends.
+
+    Example:
+        >>> from evener.trace.accounting import FREE
+        >>> book = Positions(print)
+        >>> book.draw(0, 64)
+        >>> book.mark(0, [(0, 48)], FREE, HELD, "ticket 1")
+        >>> book.mark(0, [(32, 64)], FREE, HELD, "ticket 2")
+        ticket 2 has position 32 of epoch 0, which is held by a ticket
+    """
+
+    def __init__(self, complain: Callable[[str], None]) -> None:
+        self.ended: list[EpochAccount] = []
+        self._complain = complain
+        self._states: dict[int, bytearray] = {}
+
+    def draw(self, epoch: int, positions: int) -> None:
+        """An epoch begins; all of it is free."""
+        if epoch in self._states or any(account.epoch == epoch for account in self.ended):
+            self._complain(f"epoch {epoch} was drawn twice")
+        self._states[epoch] = bytearray(positions)
+
+    def count(self, epoch: int) -> int | None:
+        """How many positions an epoch under way has; ``None``: it is not under way."""
+        states = self._states.get(epoch)
+        return None if states is None else len(states)
+
+    def mark(self, epoch: int, ranges: Sequence[Range], old: int, new: int, what: str) -> None:
+        """Take positions from one state to the next; complain of ``what`` where they are not in it."""
+        book = self._states.get(epoch)
+        if book is None:
+            self._complain(f"{what} is of epoch {epoch}, which is not under way")
+            return
+        for start, stop in ranges:
+            if not 0 <= start < stop <= len(book):
+                self._complain(f"{what} has positions {start} to {stop}; epoch {epoch} has {len(book)}")
+                continue
+            states = book[start:stop]
+            if states.count(old) != stop - start:
+                at = next(i for i, state in enumerate(states) if state != old)
+                self._complain(f"{what} has position {start + at} of epoch {epoch}, which is {WORDS[states[at]]}")
+            book[start:stop] = bytes([new]) * (stop - start)
+
+    def end(self, epoch: int) -> EpochAccount | None:
+        """An epoch is over; its account, or ``None``: it was not under way."""
+        states = self._states.pop(epoch, None)
+        if states is None:
+            return None
+        account = _account(epoch, states, True)
+        self.ended.append(account)
+        return account
+
+    def accounts(self) -> tuple[EpochAccount, ...]:
+        """Those of all epochs, over or under way."""
+        return (*self.ended, *(_account(epoch, states, False) for epoch, states in self._states.items()))
+
+
+def _account(epoch: int, states: bytearray, ended: bool) -> EpochAccount:
+    count = states.count
+    ends = (count(APPLIED), count(DECLINED), count(REFUSED), count(DROPPED))
+    return EpochAccount(epoch, len(states), *ends, count(HELD), ended)
