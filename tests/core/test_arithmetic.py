@@ -25,7 +25,7 @@ MODULES = [
 
 paces = st.floats(0.1, 1e4)
 moments = st.floats(0.0, 100.0)
-capacities = st.lists(st.builds(plan.Capacity, paces, moments, moments), min_size=1, max_size=8)
+basins = st.lists(st.tuples(moments, paces, st.just(0)), min_size=1, max_size=8)
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -78,23 +78,30 @@ def test_the_ladder_is_short_ascending_and_within_the_batch(batch: int, workers:
     assert sizes[0] <= max(2, plan.USEFUL)
 
 
-@given(capacities, st.floats(0.0, 1e5))
-def test_the_close_is_when_all_samples_are_placed(caps: list[plan.Capacity], samples: float) -> None:
-    close = plan.close_time(caps, samples)
-    placed = sum(cap.pace * max(0.0, close - cap.from_time) for cap in caps)
+@given(basins, st.floats(0.0, 1e5))
+def test_the_close_is_when_all_samples_are_placed(team: list[plan.Basin], samples: float) -> None:
+    close = plan.close_time(team, samples)
+    placed = sum(pace * max(0.0, close - start) for start, pace, _ in team)
     assert placed == pytest.approx(samples, rel=1e-6, abs=1e-3)
 
 
-@given(capacities, st.floats(1.0, 1e4), paces, moments)
+@given(basins, st.floats(1.0, 1e4), paces, moments)
 def test_one_more_worker_never_delays_the_close(
-    caps: list[plan.Capacity], samples: float, pace: float, ready: float
+    team: list[plan.Basin], samples: float, pace: float, start: float
 ) -> None:
-    more = [*caps, plan.Capacity(pace, ready, 0.0)]
-    assert plan.close_time(more, samples) <= plan.close_time(caps, samples) + 1e-6
+    assert plan.close_time([*team, (start, pace, 1)], samples) <= plan.close_time(team, samples) + 1e-6
 
 
 def test_without_workers_the_close_is_never() -> None:
     assert plan.close_time([], 1) == math.inf
+
+
+@given(st.lists(st.floats(0.001, 100.0) | st.just(1.0), min_size=2, max_size=8), st.integers(1, 40))
+def test_whole_tickets_of_all_but_each_at_once(seconds: list[float], tickets: int) -> None:
+    one_by_one = [
+        plan.whole_tickets([*seconds[:worker], *seconds[worker + 1 :]], tickets) for worker in range(len(seconds))
+    ]
+    assert plan.whole_tickets_without(seconds, tickets) == one_by_one
 
 
 @given(st.integers(2, 2000), st.integers(1, 8), st.floats(0.0, 1.0), st.integers(1, 2000))
@@ -105,6 +112,14 @@ def test_a_ticket_fits_and_leaves_no_crumb(batch: int, workers: int, part: float
     assert 1 <= size <= free
     assert free - size == 0 or free - size >= sizes[0] or size == sizes[0]
     assert size >= sizes[0] or size == free
+
+
+def test_the_smallest_ticket_of_many_workers_is_two_samples() -> None:
+    assert plan.ladder(12, 8)[0] == 2
+
+
+def test_a_share_whose_part_is_too_small_for_a_ticket_is_given_at_once() -> None:
+    assert plan.ticket_size((16, 24, 32), 26, 400, 0.5) == 24
 
 
 @given(st.lists(st.floats(0.0, 512.0), min_size=2, max_size=12))

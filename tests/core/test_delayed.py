@@ -106,6 +106,19 @@ def test_the_window_does_not_wait_for_a_push_that_will_not_come(how: str) -> Non
     assert run.held(0)
 
 
+def test_a_window_closes_when_the_last_that_it_waited_for_is_given_up() -> None:
+    run = script(delay=50)
+    run.start(1, run.held(1)[0])
+    for _ in range(4):
+        run.wait(7.5)
+        do(run, 0, 0.05)  # it is late by as much again each time
+    run.start(0, run.held(0)[0])
+    queued = run.held(0)[1]
+    said = run.wait(3.0)
+    assert [sitter.worker for sitter in only(said, c.SitOut)] == [1]
+    assert [revoke.ticket for revoke in only(said, c.Revoke)] == [queued]
+
+
 @pytest.mark.parametrize(("downlink", "limit"), [(0.0, 5), (1.0, 7)])
 def test_auto_is_the_ratio_of_the_times_from_push_to_push_and_one(downlink: float, limit: int) -> None:
     # A push of 50 samples takes 0.5 s and 1.79 s, and the slow one's a second more for the transfer.

@@ -8,7 +8,7 @@ import pytest
 
 from evener.core import commands as c
 from evener.core import events as e
-from evener.core.coordinator import REFUSED_BATCHES
+from evener.core.contributions import REFUSED_BATCHES
 from evener.core.policies import POLICIES, Asynchronous, Balanced, Synchronous
 
 from .script import Script, only
@@ -71,6 +71,13 @@ def test_asynchronous_scales_the_rate_by_the_share_of_a_batch() -> None:
     run.join(0, 1, 2, 3)
     run.work(0, 1, 2, 3)
     assert {(step.samples, step.rate_scale, step.rescale) for step in run.of(c.Step)} == {(2, 0.25, 1.0)}
+
+
+def test_asynchronous_adds_a_push_as_it_is() -> None:
+    run = Script(Asynchronous(), positions=16, batch=8, workers=4)
+    run.join(0, 1, 2, 3)
+    run.work(0, 1, 2, 3)
+    assert {add.factor for add in run.of(c.Accumulate)} == {1.0}
 
 
 @every_policy

@@ -55,6 +55,29 @@ def test_a_long_ticket_has_ten_times_its_duration() -> None:
     assert only(run.wait(6), c.Returned)
 
 
+def test_a_long_ticket_has_ten_times_its_duration_and_the_wait_for_its_parameters() -> None:
+    run = Script(Synchronous(), positions=64, batch=32, workers=2, patience=PATIENCE)
+    run.join(0, pace=100.0)
+    run.join(1, pace=4.0)
+    run.work(0, 1, rounds=1)
+    run.tell(e.Received(0, 1))
+    run.work(0)
+    assert only(run.wait(4 + 38), c.Returned) == []  # of step 1, whose parameters never reach worker 1
+    assert only(run.wait(6), c.Returned)
+
+
+def test_what_is_computed_is_due_with_the_last_of_its_push() -> None:
+    run = Script(Balanced(0), positions=64, batch=64)
+    run.join(0, pace=100.0)
+    first = run.held(0)[0]
+    run.start(0, first)
+    run.tell(e.Computed(0, first, run.samples(first) / 100.0))
+    run.start(0, run.held(0)[1])
+    computed, *others = (run.coordinator.state.ledger.tickets[ticket] for ticket in run.held(0))
+    assert {ticket.group for ticket in others} == {computed.group}
+    assert computed.due == max(ticket.due for ticket in others)
+
+
 def test_who_was_given_up_takes_part_again_when_it_shows_progress() -> None:
     run = Script(Synchronous(), positions=96, batch=32, workers=2, patience=PATIENCE)
     run.join(0, 1)
@@ -200,6 +223,21 @@ def test_a_slow_link_is_learnt_although_its_pushes_come_too_late() -> None:
     assert run.of(c.Finish) == [c.Finish("complete", True)]
 
 
+def test_transfers_are_learnt_from_pushes_and_from_the_parameters_that_follow() -> None:
+    run = Script(Synchronous(), positions=32, batch=16)
+    run.join(0)
+    ticket = run.held(0)[0]
+    run.start(0, ticket)
+    run.tell(e.Computed(0, ticket, 0.1))
+    run.now = 0.3
+    run.push(0, ticket)
+    run.now = 0.7
+    run.tell(e.Received(0, 1))
+    member = run.coordinator.state.members[0]
+    learnt = member.uplink.value, member.downlink.value, member.turn.value
+    assert learnt == pytest.approx((0.3, 0.4, 0.7))
+
+
 # Slow workers -----------------------------------------------------------------------------------------------
 
 
@@ -252,6 +290,29 @@ def test_asynchronous_applies_each_push_at_once() -> None:
         assert [step.version for step in only(said, c.Step)] == [expected]
     said = run.push(1, slow, version=0)
     assert [(add.step, add.staleness, add.samples) for add in only(said, c.Accumulate)] == [(3, 3, 4)]
+
+
+def test_who_must_wait_for_parameters_is_given_none_of_a_step_that_closes_before_they_come() -> None:
+    run = Script(Balanced(0), positions=640, batch=64, workers=2)
+    run.join(0, 1, pace=1000.0)
+    while run.coordinator.state.version < 1:
+        run.work(0, 1, rounds=1)
+    run.tell(e.Received(0, 1))
+    run.now += 1.0
+    run.tell(e.Received(1, 1))  # a second of transfer, and a step takes 0.064 s
+    while run.coordinator.state.version < 2:
+        run.work(0, 1, rounds=1)
+    assert {grant.worker for grant in run.granted.values() if grant.step == 2} == {0}
+
+
+def test_what_begins_ahead_of_its_parameters_is_no_more_than_hides_their_transfer() -> None:
+    run = Script(Balanced(1, 1.0), positions=1024, batch=512, workers=2)
+    run.join(0, 1, pace=1000.0)
+    # 0.02 s from a push to new parameters, as long as nothing is known: 20 samples, and 24 is the size for that.
+    while not (ahead := [grant for grant in run.granted.values() if grant.min_version < grant.step]):
+        run.work(0, 1, rounds=1)
+    assert ahead[0].step == 1
+    assert run.samples(ahead[0].ticket) == 24
 
 
 def test_balanced_gives_shares_in_proportion_to_pace() -> None:

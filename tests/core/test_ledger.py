@@ -36,7 +36,7 @@ def test_the_rest_of_a_stream_can_be_dropped(ledger: Ledger, epoch: Epoch, lots:
 
 
 def test_a_ticket_takes_positions_out_and_gives_them_back(ledger: Ledger, lots: list[Lot]) -> None:
-    ticket = ledger.issue(lots[0], 3, 5, 0, None, 1.0)
+    ticket = ledger.issue(lots[0], 3, 5, 0, None)
     assert ticket.ranges == ((0, 5),)
     assert (lots[0].free, lots[0].pool) == (3, [(5, 8)])
     assert ledger.tickets == {ticket.id: ticket}
@@ -47,16 +47,16 @@ def test_a_ticket_takes_positions_out_and_gives_them_back(ledger: Ledger, lots: 
 
 
 def test_a_ticket_is_its_own_group_or_joins_one(ledger: Ledger, lots: list[Lot]) -> None:
-    first = ledger.issue(lots[0], 0, 2, 0, None, 0.0)
-    second = ledger.issue(lots[0], 0, 2, 0, first.group, 0.0)
-    other = ledger.issue(lots[0], 1, 2, 0, None, 0.0)
+    first = ledger.issue(lots[0], 0, 2, 0, None)
+    second = ledger.issue(lots[0], 0, 2, 0, first.group)
+    other = ledger.issue(lots[0], 1, 2, 0, None)
     assert second.group == first.group == first.id
     assert other.group == other.id
 
 
 @pytest.mark.parametrize("fate", [Fate.APPLIED, Fate.DECLINED, Fate.REFUSED])
 def test_a_lot_is_complete_when_all_is_settled(ledger: Ledger, epoch: Epoch, lots: list[Lot], fate: Fate) -> None:
-    first, second = (ledger.issue(lots[0], 0, 4, 0, None, 0.0) for _ in range(2))
+    first, second = (ledger.issue(lots[0], 0, 4, 0, None) for _ in range(2))
     ledger.settle(first, fate)
     assert not lots[0].complete
     ledger.settle(second, Fate.APPLIED)
@@ -67,11 +67,11 @@ def test_a_lot_is_complete_when_all_is_settled(ledger: Ledger, epoch: Epoch, lot
 
 def test_tickets_are_never_dropped(ledger: Ledger, lots: list[Lot]) -> None:
     with pytest.raises(ValueError, match="never a ticket"):
-        ledger.settle(ledger.issue(lots[0], 0, 4, 0, None, 0.0), Fate.DROPPED)
+        ledger.settle(ledger.issue(lots[0], 0, 4, 0, None), Fate.DROPPED)
 
 
 def test_a_moved_ticket_is_repaid_by_its_new_lot(ledger: Ledger, lots: list[Lot]) -> None:
-    ticket = ledger.issue(lots[0], 0, 6, 0, None, 0.0)
+    ticket = ledger.issue(lots[0], 0, 6, 0, None)
     ledger.move(ticket, lots[1])
     assert ticket.lot is lots[1]
     assert (lots[0].free, lots[1].free) == (8, 2)
@@ -82,7 +82,7 @@ def test_a_moved_ticket_is_repaid_by_its_new_lot(ledger: Ledger, lots: list[Lot]
 
 
 def test_a_ticket_moves_only_where_it_can_be_repaid(ledger: Ledger, epoch: Epoch, lots: list[Lot]) -> None:
-    ticket = ledger.issue(lots[0], 0, 6, 0, None, 0.0)
+    ticket = ledger.issue(lots[0], 0, 6, 0, None)
     rest = ledger.open_lot(epoch, 4)
     elsewhere = ledger.open_lot(ledger.open_epoch(1, 8), 8)
     for lot in (rest, elsewhere):

@@ -6,6 +6,7 @@ import importlib
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,28 +23,31 @@ from evener.trace import describe, rebuild
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "add-a-policy.md"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder whose files count as the package's."""
-    folder = tmp_path_factory.mktemp("policies")
-    policies.__path__.append(str(folder))
+@contextmanager
+def beside(folder: Path) -> Iterator[None]:
+    """Meanwhile the files of ``folder`` count as the package's; afterwards nothing is left of them."""
     known = set(sys.modules)
-    yield folder
-    policies.__path__.remove(str(folder))
-    for name in set(sys.modules) - known:
-        if name.startswith(policies.__name__):
-            del sys.modules[name]
+    policies.__path__.append(str(folder))
     importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        policies.__path__.remove(str(folder))
+        for name in set(sys.modules) - known:
+            if name.startswith(policies.__name__):
+                del sys.modules[name]
+        importlib.invalidate_caches()
 
 
 @pytest.fixture(scope="module")
-def proportional(folder: Path) -> Iterator[type[Policy]]:
-    """The policy of the page, dropped into the package."""
+def proportional(tmp_path_factory: pytest.TempPathFactory) -> Iterator[type[Policy]]:
+    """The policy of the page, found when it is dropped into the package."""
     code = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
     assert len(code) == 1
+    folder = tmp_path_factory.mktemp("policies")
     (folder / "proportional.py").write_text(code[0])
-    importlib.invalidate_caches()
-    found = discover()
+    with beside(folder):
+        found = discover()
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(POLICIES, "proportional", found["proportional"])
         yield found["proportional"]
@@ -77,13 +81,7 @@ def test_the_policy_of_the_page_can_be_chosen_and_is_recorded(proportional: type
     assert isinstance(rebuild(used), proportional)
 
 
-def test_two_policies_of_one_name_are_an_error(folder: Path) -> None:
-    twin = folder / "twin.py"
-    twin.write_text("from .stale import Stale\nclass Twin(Stale):\n    pass\n")
-    importlib.invalidate_caches()
-    try:
-        with pytest.raises(ValueError, match="two policies are called 'stale'"):
-            discover()
-    finally:
-        twin.unlink()
-        importlib.invalidate_caches()
+def test_two_policies_of_one_name_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "twin.py").write_text("from .stale import Stale\nclass Twin(Stale):\n    pass\n")
+    with beside(tmp_path), pytest.raises(ValueError, match="two policies are called 'stale'"):
+        discover()

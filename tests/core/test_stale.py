@@ -59,6 +59,15 @@ def test_a_computation_sees_all_updates_of_clocks_below_its_own_less_s() -> None
     assert run.coordinator.state.version == 0
 
 
+def test_no_fresher_parameters_are_asked_for_than_the_bound_promises() -> None:
+    run = script(Stale(1), steps=False)
+    go(run, 0, 1)
+    go(run, 1, 2)  # its second push, at clock 1, makes version 3
+    said = run.start(0, run.held(0)[0])
+    (grant,) = only(said, c.Grant)  # for clock 2
+    assert grant.min_version == 2
+
+
 @pytest.mark.parametrize("how", ["left", "declined"])
 def test_the_slowest_does_not_hold_others_up_when_it_leaves_or_declines(how: str) -> None:
     run = script(Stale(0))

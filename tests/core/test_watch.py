@@ -177,8 +177,9 @@ def test_staleness_is_named_with_the_options_that_the_policy_has(
     assert [name in warning.text for name in names] == [name in advice for name in names]
 
 
-def test_the_little_staleness_that_is_usual_is_not_the_cause() -> None:
-    training = Training(shares=(100, 100), stale=0.1)
+@pytest.mark.parametrize("stale", [0.1, 0.2])
+def test_the_little_staleness_that_is_usual_is_not_the_cause(stale: float) -> None:
+    training = Training(shares=(100, 100), stale=stale)
     assert [warning.cause for _, warning in training.warnings(_risen(5.0))] == ["learning rate"]
 
 

@@ -46,7 +46,6 @@ class Ticket:
     ranges: tuple[Range, ...]
     size: int
     min_version: int
-    granted: float
     state: TicketState = TicketState.QUEUED
     version: int | None = None
     started: float | None = None
@@ -148,13 +147,13 @@ class Ledger:
         """Forget a lot whose every position is settled."""
         del self.lots[lot.index]
 
-    def issue(self, lot: Lot, worker: int, size: int, min_version: int, group: int | None, now: float) -> Ticket:
+    def issue(self, lot: Lot, worker: int, size: int, min_version: int, group: int | None) -> Ticket:
         """Take ``size`` positions out of the lot's pool. ``group``: an earlier ticket's to be pushed with, or none."""
         taken = r.take(lot.pool, size)
         lot.free -= size
         ident = self._next_ticket
         self._next_ticket += 1
-        ticket = Ticket(ident, worker, lot, ident if group is None else group, taken, size, min_version, now)
+        ticket = Ticket(ident, worker, lot, ident if group is None else group, taken, size, min_version)
         lot.tickets[ident] = self.tickets[ident] = ticket
         return ticket
 

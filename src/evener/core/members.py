@@ -59,7 +59,6 @@ class Member:
     worker: int
     pace: Mean
     lookahead: int
-    joined: float
     version: int
     uplink: Mean = field(default_factory=lambda: Mean(0.005))
     turn: Mean = field(default_factory=lambda: Mean(0.02))
@@ -99,38 +98,31 @@ class Member:
         """Tickets it has not started, oldest first."""
         return [t for t in self.tickets.values() if t.state is TicketState.QUEUED]
 
-    def computing(self) -> Ticket | None:
-        """The ticket under way."""
-        return next((t for t in self.tickets.values() if t.state is TicketState.STARTED), None)
-
-    def ready(self, now: float, version: int) -> float:
-        """When it will have computed all that it may start once it holds ``version``.
+    def ready(self, now: float, version: int) -> tuple[float, float]:
+        """When it will have computed all that it may start once it holds ``version``, and how late it is already.
 
         Who is late is expected to be late by as much again: a worker that hangs recedes from the plan.
 
         Args:
             now: server time, seconds.
             version: the newest published version: tickets that need a newer one do not count.
-        """
-        at = now
-        ahead = 0
-        for ticket in self.tickets.values():
-            if ticket.state is TicketState.QUEUED and ticket.min_version <= version:
-                ahead += ticket.size
-        for ticket in (*self.tickets.values(), *self.lost.values()):
-            if ticket.state is TicketState.STARTED and ticket.started is not None:
-                at = max(at, ticket.started + ticket.size / self.pace.value)
-        return at + self.lateness(now, version) + ahead / self.pace.value
 
-    def lateness(self, now: float, version: int) -> float:
-        """By how many seconds it is behind what its own pace promised."""
-        late = 0.0
+        Returns:
+            The time, and by how many seconds it is behind what its own pace promised.
+        """
+        pace = self.pace.value
+        at, late, ahead = now, 0.0, 0
         for ticket in (*self.tickets.values(), *self.lost.values()):
             if ticket.state is TicketState.STARTED and ticket.started is not None:
-                late = max(late, now - ticket.started - ticket.size / self.pace.value)
-            elif ticket.state is TicketState.QUEUED and ticket.min_version <= version and ticket.due is not None:
-                late = max(late, now - ticket.due)
-        return late
+                seconds = ticket.size / pace
+                at = max(at, ticket.started + seconds)
+                late = max(late, now - ticket.started - seconds)
+            elif ticket.state is TicketState.QUEUED and ticket.min_version <= version:
+                if ticket.due is not None:
+                    late = max(late, now - ticket.due)
+                if ticket.id in self.tickets:
+                    ahead += ticket.size
+        return at + late + ahead / pace, late
 
     def schedule(self, now: float, version: int) -> None:
         """Set when each of its tickets is due: in turn, at its own pace; a push waits for the last of its group."""

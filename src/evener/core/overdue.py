@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from operator import itemgetter
 
 from .ledger import Lot, Ticket, TicketState
 from .state import RunState
@@ -30,36 +32,68 @@ def following(state: RunState, group: Sequence[Ticket], bound: int, taken: int =
     return lot if fits and lot.index - oldest <= bound else None
 
 
-def overdue(state: RunState, bound: int) -> list[tuple[float, list[Ticket]]]:
-    """Groups of tickets that the step under way waits for, with the time at which each is overdue.
+class _Waits:
+    """What the step under way waits for: groups of tickets, each with the time at which its push is due.
 
-    Overdue is later than the others would need to compute the samples again: waiting longer would cost more
-    than it can save.
+    A group is overdue when it is later than the others would need to compute the samples again: waiting longer would
+    cost more than it can save. ``revoked`` are tickets by when their answer is overdue.
     """
-    lot = state.ledger.lots.get(state.version)
-    # Those who sit out, too: they would do if all others hung.
-    present = [m for m in state.members.values() if not m.absent]
-    if lot is None or lot.free or not present:
-        return []
-    uplink = max(m.uplink.value for m in present)
-    groups: dict[int, list[Ticket]] = {}
-    found = []
-    for ticket in lot.tickets.values():
-        if ticket.revoked is not None:
-            found.append((ticket.revoked + ANSWER, [ticket]))
-        elif bound or ticket.state is TicketState.QUEUED:
-            groups.setdefault(ticket.group, []).append(ticket)
-    for group in groups.values():
-        others = [m for m in present if m.worker != group[0].worker]
-        rest = sum(m.pace.value for m in others if not m.sits_out) or sum(m.pace.value for m in others)
+
+    def __init__(self, state: RunState, bound: int) -> None:
+        self.revoked: list[tuple[float, list[Ticket]]] = []
+        self.due: list[tuple[float, list[Ticket]]] = []
+        self._state = state
+        self._bound = bound
+        lot = state.ledger.lots.get(state.version)
+        present = [m for m in state.members.values() if not m.absent]
+        if lot is None or lot.free or not present:
+            return
+        groups: dict[int, list[Ticket]] = {}
+        for ticket in lot.tickets.values():
+            if ticket.revoked is not None:
+                self.revoked.append((ticket.revoked + ANSWER, [ticket]))
+            elif bound or ticket.state is TicketState.QUEUED:
+                groups.setdefault(ticket.group, []).append(ticket)
+        for group in groups.values():
+            if due := [ticket.due for ticket in group if ticket.due is not None]:
+                self.due.append((max(due), group))
+        self._uplink = max(m.uplink.value for m in present)
+        self._paces = {m.worker: m.pace.value for m in present if not m.sits_out}
+        self._all_paces = {m.worker: m.pace.value for m in present}
+
+    def before(self, due: float) -> float:
+        """A time before which what is due at ``due`` is not overdue: cheap to say, for most are never late."""
+        return due + (self._uplink + SLACK)
+
+    def overdue(self, due: float, group: list[Ticket]) -> float:
+        """When ``group`` is; never (``inf``) if nobody else could compute it."""
+        holder = group[0].worker
+        rest = sum([pace for worker, pace in self._paces.items() if worker != holder])
+        # Those who sit out would do if all others hung.
+        rest = rest or sum([pace for worker, pace in self._all_paces.items() if worker != holder])
         if not rest:
-            continue  # nobody else could compute it
-        due = [ticket.due for ticket in group if ticket.due is not None]
-        if not due:
-            continue
-        margin = sum(ticket.size for ticket in group) / rest + uplink + SLACK
+            return math.inf
+        margin = sum(ticket.size for ticket in group) / rest + self._uplink + SLACK
         begun = any(ticket.state is not TicketState.QUEUED for ticket in group)
-        if begun and following(state, group, bound) is None:
+        if begun and following(self._state, group, self._bound) is None:
             margin *= 3  # it cannot move, so all that was computed would be lost: wait longer
-        found.append((max(due) + margin, group))
-    return found
+        return due + margin
+
+
+def overdue(state: RunState, bound: int, now: float) -> list[list[Ticket]]:
+    """Groups of tickets that the step under way waits for and that are overdue at ``now``."""
+    waits = _Waits(state, bound)
+    revoked = [group for at, group in waits.revoked if at <= now]
+    late = [(due, group) for due, group in waits.due if waits.before(due) <= now]
+    return revoked + [group for due, group in late if waits.overdue(due, group) <= now]
+
+
+def first_overdue(state: RunState, bound: int) -> float | None:
+    """The time at which the first of them is; ``None``: none will be."""
+    waits = _Waits(state, bound)
+    first = min((at for at, _ in waits.revoked), default=math.inf)
+    for due, group in sorted(waits.due, key=itemgetter(0)):
+        if waits.before(due) >= first:
+            break
+        first = min(first, waits.overdue(due, group))
+    return None if first == math.inf else first

@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 USEFUL = 16
 """Smallest micro-batch that a device computes efficiently and that BatchNorm bears, in samples."""
@@ -45,41 +46,35 @@ CRUMBS = 1.25
 """A worker takes the last samples of a step along if they are at most this multiple of its share."""
 
 
-@dataclass(frozen=True, slots=True)
-class Capacity:
-    """A worker that can take part: ``pace`` samples/s from time ``ready``, its push ``uplink`` s under way."""
+Basin = tuple[float, float, int]
+"""A worker that can take part: the time from which its samples count, its samples/s, and who it is.
 
-    pace: float
-    ready: float
-    uplink: float
+It counts, in effect, from the time at which it is ready and its push's time under way has passed.
+"""
 
-    @property
-    def from_time(self) -> float:
-        """The time from which its samples count, in effect."""
-        return self.ready + self.uplink
+from_time = itemgetter(0)
 
 
-def close_time(capacities: Iterable[Capacity], samples: float) -> float:
-    """Solve ``Σ pace · max(0, F − ready − uplink) = samples`` for the close ``F``.
+def close_time(basins: Iterable[Basin], samples: float) -> float:
+    """Solve ``Σ pace · max(0, F − from_time) = samples`` for the close ``F``.
 
     Workers fill up like connected basins: sorted by when they start to count, the level rises until all
     samples are placed. With no worker the close is never (``inf``).
 
-    >>> close_time([Capacity(10, 0.0, 0.0), Capacity(10, 1.0, 0.0)], 30)
+    >>> close_time([(0.0, 10, 0), (1.0, 10, 1)], 30)
     2.0
     """
-    basins = sorted(capacities, key=lambda cap: cap.from_time)
     flow = 0.0
     placed = 0.0
     level = 0.0
-    for cap in basins:
+    for start, pace, _ in sorted(basins, key=from_time):
         if flow > 0:
-            placed_here = placed + flow * (cap.from_time - level)
+            placed_here = placed + flow * (start - level)
             if placed_here >= samples:
                 break
             placed = placed_here
-        level = cap.from_time
-        flow += cap.pace
+        level = start
+        flow += pace
     if flow <= 0:
         return float("inf")
     return level + (samples - placed) / flow
@@ -97,6 +92,37 @@ def whole_tickets(seconds: Sequence[float], tickets: int) -> float:
         end, each = ends[0]
         heapq.heapreplace(ends, (end + each, each))
     return ends[0][0]
+
+
+def whole_tickets_without(seconds: Sequence[float], tickets: int) -> list[float]:
+    """For each of the workers: what :func:`whole_tickets` is of all the others.
+
+    The ends of tickets are put into one order for all, so it costs about as much as two calls, not one for each.
+
+    Raises:
+        IndexError: there is one worker, or none.
+
+    >>> whole_tickets_without([1.0, 5.0, 1.0], 4)
+    [4.0, 2.0, 4.0]
+    """
+    merged = [(each, worker) for worker, each in enumerate(seconds)]
+    heapq.heapify(merged)
+    ends: list[float] = []
+    own: list[list[int]] = [[] for _ in seconds]
+    for at in range(2 * tickets):
+        end, worker = merged[0]
+        ends.append(end)
+        own[worker].append(at)
+        heapq.heapreplace(merged, (end + seconds[worker], worker))
+    found = []
+    for worker, places in enumerate(own):
+        # The others' last ticket comes later by the worker's own that lie before it.
+        before = next((count for count, at in enumerate(places) if at - count >= tickets), len(places))
+        if before <= tickets:
+            found.append(ends[tickets - 1 + before])
+        else:  # more than half of them are its own, which is true of one worker at most
+            found.append(whole_tickets([*seconds[:worker], *seconds[worker + 1 :]], tickets))
+    return found
 
 
 def ticket_size(sizes: Sequence[int], share: float, free: int, fraction: float) -> int:

@@ -37,7 +37,8 @@ class RunState:
     """Everything that decisions depend on.
 
     ``version`` is the newest published version, ``issued`` the one there will be when all steps that are due are done;
-    ``published``: when the last versions were, in seconds.
+    ``published``: when the last versions were, in seconds. ``changes`` grows with every event and every decision: what
+    is derived from the state holds as long as it is the same.
     """
 
     settings: Settings
@@ -46,6 +47,7 @@ class RunState:
     version: int = 0
     issued: int = 0
     published: dict[int, float] = field(default_factory=dict)
+    changes: int = 0
 
     def lots(self) -> list[Lot]:
         """Open lots, oldest first."""

@@ -8,9 +8,10 @@ from typing import ClassVar
 
 from .. import plan
 from ..commands import Planned
-from ..ledger import Lot, Ticket, TicketState
+from ..forecast import Forecast, Team
+from ..ledger import Lot, TicketState
 from ..members import Member
-from ..overdue import following, overdue
+from ..overdue import first_overdue, following, overdue
 from ..state import RunState
 from .base import Assignment, Late, Policy, whole
 
@@ -79,6 +80,9 @@ class Balanced(Policy):
         self._reach = 1 if bound == AUTO else self.most
         self._runners: set[int] = set()
         self._bank = 0.0
+        self._seen = -1
+        self._team: Team | None = None
+        self._forecast: Forecast | None = None
 
     @property
     def lots_ahead(self) -> int:  # type: ignore[override]
@@ -89,39 +93,32 @@ class Balanced(Policy):
 
     def assign(self, state: RunState, member: Member, now: float) -> Assignment | None:
         """A ticket of the first open step that leaves this worker a useful share."""
-        lots = state.lots()
-        if not any(lot.free for lot in lots):
+        if not any(lot.free for lot in state.lots()):
             return None
-        sizes = self._sizes_for(state, member)
-        others = [m for m in state.active() if m is not member]
-        if member.sits_out:
-            # Of use again only when all others hang for longer than it needs.
-            needs = sizes[0] / member.pace.value
-            if any(other.lateness(now, state.version) < needs for other in others):
-                return None
-        team = [(m, m.ready(now, state.version)) for m in (member, *others)]
-        close = now
-        for lot in lots:
-            # Until the lot before closes the others are busy with it; this worker is through with its part of that.
-            begin = (ready if m is member else max(ready, close) for m, ready in team)
-            available, *rivals = (
-                self._available(state, m, lot, at, close) for (m, _), at in zip(team, begin, strict=True)
-            )
-            close = max(plan.close_time([available, *rivals], lot.free), self._last_landing(lot, now))
-            if lot.free == 0:
-                continue
-            share = CAUTION * available.pace * (close - available.from_time)
+        team, sizes = self._look(state), self._sizes_for(state, member)
+        if self._forecast is None:
+            self._forecast = Forecast(state, team, now, self._reach, self._runners)
+        # Who sits out is of use again only when all others hang for longer than it needs.
+        if member.sits_out and self._forecast.least_late() < sizes[0] / member.pace.value:
+            return None
+        for step, mine, close in self._forecast.steps(member):
+            start, pace, _ = mine
+            share = CAUTION * pace * (close - start)
             # A ticket larger than the share lands late and keeps the others waiting; none at all wastes the share.
             # The smaller a worker's part of the total pace, the more it would take from the others.
-            part = available.pace / (available.pace + sum(rival.pace for rival in rivals))
-            if share < max(WORTHWHILE, 1 - part) * sizes[0] and not self._lands_first(
-                available, rivals, lot.free, sizes[0]
-            ):
+            part = pace / (pace + team.others_pace(member))
+            if share < max(WORTHWHILE, 1 - part) * sizes[0] and not step.lands_first(mine, sizes[0]):
                 continue
-            return self._ticket(state, member, lot, share, sizes)
+            return self._ticket(member, step.lot, share, sizes, self._forecast.promised)
         return None
 
-    def _ticket(self, state: RunState, member: Member, lot: Lot, share: float, sizes: Sequence[int]) -> Assignment:
+    def _look(self, state: RunState) -> Team:
+        """Who takes part; looked up again, and forecast again, where something has changed."""
+        if self._team is None or self._seen != state.changes:
+            self._seen, self._team, self._forecast = state.changes, Team(state), None
+        return self._team
+
+    def _ticket(self, member: Member, lot: Lot, share: float, sizes: Sequence[int], promised: int) -> Assignment:
         size = plan.ticket_size(sizes, share, lot.free, FRACTION)
         if member.version >= lot.index:
             return Assignment(lot, size, lot.index)
@@ -130,47 +127,15 @@ class Balanced(Policy):
         wait = plan.ceil_to(sizes, member.pace.value * member.turn.value)
         hide = min(wait, plan.floor_to(sizes, share), lot.free)
         first = not any(t.lot is lot for t in member.tickets.values())
-        promised = sum(t.size for other in state.lots() for t in other.tickets.values() if self._may_be_stale(t))
         if (first and member.worker in self._runners) or self._bank - promised >= hide:
             if lot.free - hide < sizes[0]:
                 hide = lot.free if lot.free <= 1.5 * sizes[0] else hide
             return Assignment(lot, hide, max(0, lot.index - self._reach))
         return Assignment(lot, size, lot.index)
 
-    @staticmethod
-    def _may_be_stale(ticket: Ticket) -> bool:
-        version = ticket.min_version if ticket.version is None else ticket.version
-        return version < ticket.lot.index
-
-    def _available(self, state: RunState, member: Member, lot: Lot, ready: float, close: float) -> plan.Capacity:
-        """When ``member``, idle from ``ready``, could begin on ``lot``, if the lot before it closes at ``close``."""
-        needs = lot.index - (self._reach if member.worker in self._runners else 0)
-        if needs > state.version:
-            ready = max(ready, close + member.downlink.value)
-        elif needs > member.version and (published := state.published.get(needs)) is not None:
-            ready = max(ready, published + member.downlink.value)
-        # What it has of this step already, and may not start yet, comes first.
-        queued = sum(t.size for t in member.tickets.values() if t.lot is lot and t.min_version > state.version)
-        return plan.Capacity(member.pace.value, ready + queued / member.pace.value, member.uplink.value)
-
-    @staticmethod
-    def _lands_first(mine: plan.Capacity, rivals: list[plan.Capacity], free: int, smallest: int) -> bool:
-        """Whether nobody could deliver what is left sooner: then it is this worker's, however small."""
-        piece = min(free, smallest)
-        landing = mine.from_time + piece / mine.pace
-        return all(landing <= rival.from_time + piece / rival.pace for rival in rivals)
-
-    def _last_landing(self, lot: Lot, now: float) -> float:
-        return max((due for t in lot.tickets.values() if (due := t.due) is not None), default=now)
-
-    def _sizes(self, state: RunState) -> tuple[int, ...]:
-        if state.settings.micro_batch:
-            return (min(state.settings.micro_batch, state.settings.batch),)
-        return plan.ladder(state.settings.batch, max(1, len(state.active())))
-
     def _sizes_for(self, state: RunState, member: Member) -> tuple[int, ...]:
         """The ladder without what does not suit this worker: too large to be efficient, or too short for a ticket."""
-        sizes = member.efficient(self._sizes(state))
+        sizes = member.efficient(self._look(state).sizes)
         shortest = plan.floor_to(sizes, min(member.pace.value * SHORTEST, state.settings.batch / 16))
         return tuple(size for size in sizes if size >= shortest)
 
@@ -180,12 +145,12 @@ class Balanced(Policy):
         """Choose who may run ahead into this step, and how far; said when it changes."""
         if not self.most:
             return ()
+        team = self._look(state)
         before = self._reach, self._runners
         if self.bound == AUTO:
-            step = state.settings.batch / max(sum(m.pace.value for m in state.active()), 1e-9)
-            longest = max((m.uplink.value + m.downlink.value for m in state.active()), default=0.0)
-            self._reach = max(1, min(MOST, math.ceil(longest / step)))
-        runners = [self._runner(state, member) for member in state.active()]
+            step = state.settings.batch / max(sum(team.paces), 1e-9)
+            self._reach = max(1, min(MOST, math.ceil(max(team.trips, default=0.0) / step)))
+        runners = [self._runner(state, member) for member in team.members]
         budget = max(0.0, self.stale_fraction * lot.quota + self._bank / BANK)
         self._runners = plan.choose_runners(runners, budget)
         if (self._reach, self._runners) == before:
@@ -207,16 +172,10 @@ class Balanced(Policy):
 
         From the publication of one version to that of the next, transfers count for it as for the others.
         """
-        others = [m for m in state.active() if m is not member]
-        size, batch = self._sizes(state)[0], state.settings.batch
-        seconds = member.seconds(size) + member.uplink.value
-        if not others:
-            return seconds, math.inf, True
-        step = batch / sum(m.pace.value for m in others)
-        # Nor can the others cut tickets smaller than that.
-        step = max(step, plan.whole_tickets([m.seconds(size) for m in others], math.ceil(batch / size)))
-        trip = min(m.downlink.value + m.uplink.value for m in others)
-        return seconds, step, seconds + member.downlink.value <= self._part(member) * step + trip
+        team = self._look(state)
+        seconds, step = member.seconds(team.sizes[0]) + member.uplink.value, team.others_step(member)
+        longest = self._part(member) * step + team.others_trip(member)
+        return seconds, step, seconds + member.downlink.value <= longest
 
     @staticmethod
     def _part(member: Member) -> float:
@@ -243,7 +202,7 @@ class Balanced(Policy):
         if fits:
             return ""
         spans = 2
-        a_step = self._sizes(state)[0] * min(1.0, step / seconds)
+        a_step = self._look(state).sizes[0] * min(1.0, step / seconds)
         if a_step > self.stale_fraction * state.settings.batch or not self._reach:
             spans = 1
         elif seconds + member.downlink.value <= self._part(member) * spans * step:
@@ -256,14 +215,12 @@ class Balanced(Policy):
 
     def deadline(self, state: RunState) -> float | None:
         """When the earliest ticket of the step under way counts as late, once nothing of it is left to hand out."""
-        return min((at for at, _ in overdue(state, self.most)), default=None)
+        return first_overdue(state, self.most)
 
     def late(self, state: RunState, now: float) -> list[Late]:
         """Move what can move, free what cannot; take back what was not started."""
         remedies: list[Late] = []
-        for at, group in overdue(state, self.most):
-            if at > now:
-                continue
+        for group in overdue(state, self.most, now):
             taken = sum(remedy.ticket.size for remedy in remedies if remedy.to)
             to = following(state, group, self.most, taken)
             for ticket in group:

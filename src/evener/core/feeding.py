@@ -1,0 +1,100 @@
+"""Who is offered a ticket, and when: those with room, at the moments at which the answer may have changed."""
+
+from __future__ import annotations
+
+from . import commands as c
+from .ledger import Lot
+from .members import Member
+from .policies.base import Policy
+from .state import RunState
+
+ASK_AGAIN = 0.25
+"""Seconds after which a policy that left free positions to somebody better placed is asked again."""
+
+
+class Feeder:
+    """Keeps account of who may have room for a ticket, and asks the policy for one.
+
+    Args:
+        state: of the run.
+        policy: says who gets what.
+        out: what is granted is said here.
+    """
+
+    def __init__(self, state: RunState, policy: Policy, out: list[c.Command]) -> None:
+        self._state = state
+        self._policy = policy
+        self._out = out
+        self._hungry: set[int] = set()
+        self._passed: set[int] = set()
+        self._passed_since = 0.0
+
+    def offer(self, worker: int) -> None:
+        """``worker`` may have room, or something for it may be there."""
+        self._hungry.add(worker)
+
+    def offer_all(self) -> None:
+        """There may be something for everybody."""
+        self._hungry.update(self._state.members)
+
+    def offer_again(self) -> None:
+        """Whom the policy has passed over may be the best placed by now."""
+        self._hungry |= self._passed
+
+    def left(self, worker: int) -> None:
+        """It is gone."""
+        self._hungry.discard(worker)
+
+    def deadline(self) -> float | None:
+        """When to :meth:`offer_again` although nothing happened."""
+        return self._passed_since + ASK_AGAIN if self._passed else None
+
+    def feed(self, now: float) -> None:
+        """Offer each worker that may have room a ticket: those that idle first, then by id."""
+        hungry = [m for w in self._hungry if (m := self._state.members.get(w)) and not m.absent]
+        self._passed -= self._hungry
+        if not self._passed:
+            self._passed_since = now
+        self._hungry.clear()
+        for member in sorted(hungry, key=lambda m: (len(m.tickets), m.worker)):
+            while self._has_room(member):
+                wanted = self._policy.assign(self._state, member, now)
+                if wanted is None or (wanted.min_version > self._state.version and self._waits(member)):
+                    # What is free now was left to somebody better placed, who may yet stall: ask again, when
+                    # something arrives or some time has passed. At every event it would cost the square of the members.
+                    if any(lot.free for lot in self._state.ledger.lots.values()):
+                        self._passed.add(member.worker)
+                    break
+                self._grant(member, wanted.lot, wanted.size, wanted.min_version, now)
+
+    def _has_room(self, member: Member) -> bool:
+        """One ticket under way and ``lookahead`` in the queue; one more may wait for a version to come.
+
+        None for who does not answer for a ticket that was asked back: it hangs.
+        """
+        if any(ticket.revoked is not None for ticket in member.lost.values()):
+            return False
+        startable = [t for t in member.queued() if t.min_version <= self._state.version]
+        return len(startable) < member.lookahead
+
+    def _waits(self, member: Member) -> bool:
+        """Whether it has a ticket that waits for a version to come."""
+        return any(t.min_version > self._state.version for t in member.queued())
+
+    def _grant(self, member: Member, lot: Lot, size: int, min_version: int, now: float) -> None:
+        micro_batch = self._state.settings.micro_batch
+        if micro_batch:
+            size = lot.next_block(micro_batch)  # the policy says who and when; what is one is fixed
+        elif lot.free - size == 1:
+            size += 1  # a ticket of one sample would be a batch that BatchNorm cannot normalise
+        group = member.groups.get(lot.index) if self._policy.collects and not micro_batch else None
+        ticket = self._state.ledger.issue(lot, member.worker, size, min_version, group)
+        if self._policy.collects:
+            member.groups[lot.index] = ticket.group
+        member.tickets[ticket.id] = ticket
+        member.schedule(now, self._state.version)
+        self._state.changes += 1
+        self._policy.granted(self._state, member, lot)
+        self._out.append(
+            c.Grant(member.worker, ticket.id, lot.epoch, lot.index, ticket.group, ticket.ranges, min_version)
+        )
