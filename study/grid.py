@@ -32,8 +32,6 @@ TUNING_SEED = 9
 
 Options = dict[str, float | int | str]
 
-LOOK_AHEAD = " look-ahead"
-
 POLICIES: dict[str, tuple[str, Options]] = {
     "synchronous": ("synchronous", {}),
     "asynchronous": ("asynchronous", {}),
@@ -41,12 +39,20 @@ POLICIES: dict[str, tuple[str, Options]] = {
     "dynamic": ("dynamic", {"s_min": 3, "s_max": 15}),
     "delayed": ("delayed", {"delay": "auto"}),
     "balanced S=0": ("balanced", {"bound": 0}),
+    "balanced 5%": ("balanced", {"bound": 1, "stale_fraction": 0.05}),
     "balanced 10%": ("balanced", {"bound": 1, "stale_fraction": 0.1}),
-    f"balanced 10%{LOOK_AHEAD}": ("balanced", {"bound": 1, "stale_fraction": 0.1, "look_ahead": 1}),
+    "balanced 10% look-ahead": ("balanced", {"bound": 1, "stale_fraction": 0.1, "look_ahead": 1}),
     "balanced 25%": ("balanced", {"bound": 1, "stale_fraction": 0.25}),
-    f"balanced 25%{LOOK_AHEAD}": ("balanced", {"bound": 1, "stale_fraction": 0.25, "look_ahead": 1}),
+    "balanced 25% look-ahead": ("balanced", {"bound": 1, "stale_fraction": 0.25, "look_ahead": 1}),
 }
 """Label → policy and options."""
+
+RELATIVES = {
+    "balanced 5%": "balanced 10%",
+    "balanced 10% look-ahead": "balanced 10%",
+    "balanced 25% look-ahead": "balanced 25%",
+}
+"""Whose learning rate is not tuned: they take that of a close relative."""
 
 BASE = "synchronous"
 GRADED, UNIFORM_BUT_ONE = "10:4:2:1", "10:10:10:1"
@@ -180,8 +186,8 @@ def chosen(problem: Problem, cluster: str, policy: str, scores: Scores) -> float
 
 
 def tuning(problem: Problem, cluster: str, policy: str, tier: int = 0) -> Iterator[Run]:
-    """The trials of one policy: as many for each. With look-ahead they are those without it."""
-    policy = policy.removesuffix(LOOK_AHEAD)
+    """The trials of one policy, or of its relative: as many for each."""
+    policy = RELATIVES.get(policy, policy)
     if policy == BASE:
         cluster = GRADED
     for rate in RATES[problem.optimizer]:

@@ -43,12 +43,13 @@ COLOURS = {
     "dynamic": "#b8a000",
     "delayed": "#cc79a7",
     "balanced S=0": "#56b4e9",
+    "balanced 5%": "#4b3f99",
     "balanced 10%": "#0072b2",
     "balanced 10% look-ahead": "#0072b2",
     "balanced 25%": "#009e73",
     "balanced 25% look-ahead": "#009e73",
 }
-MARKS = dict(zip(POLICIES, "os^v*DPXhd", strict=True))
+MARKS = dict(zip(POLICIES, "os^v*DpPXhd", strict=True))
 
 
 def _style(policy: str) -> dict[str, Any]:
