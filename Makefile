@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo demo-quick test lint compare study study-quick bench bench-quick clean
+.PHONY: demo demo-quick test mutants lint compare study study-quick bench bench-quick clean
 
 demo: $(VENV)/.installed
 	$(BIN)/evener demo
@@ -14,6 +14,12 @@ demo-quick: $(VENV)/.installed
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+# Changes one thing in the core at a time, and counts how many changes the tests find: a sample of NUMBER changes, or all
+# of them with ALL=1. Over half an hour for the sample; docs/results/mutants.md.
+NUMBER ?= 500
+mutants: $(VENV)/.mutants
+	$(BIN)/python -m tests.mutants.run --number $(if $(ALL),0,$(NUMBER))
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -58,5 +64,9 @@ $(VENV)/.dev: $(VENV)/.installed
 	$(PIP) install --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+$(VENV)/.mutants: $(VENV)/.dev
+	$(PIP) install --constraint constraints.txt --editable '.[mutants]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) benchmarks/.envs dist build
+	rm -rf $(VENV) mutants benchmarks/.envs dist build

@@ -57,6 +57,28 @@ def test_an_unmeasured_pace_is_taken_to_be_that_of_the_slowest_known() -> None:
     assert run.coordinator.state.members[2].pace.value == 50.0
 
 
+def test_a_pace_of_nothing_is_no_measurement() -> None:
+    run = Script(Balanced())
+    run.join(0, pace=50.0)
+    run.join(1, pace=0.0)
+    assert run.coordinator.state.members[1].pace.value == 50.0
+
+
+def test_who_has_nothing_to_do_is_ready_now() -> None:
+    run = Script(Balanced(), workers=2)
+    run.join(0)
+    assert run.coordinator.state.members[0].ready(3.0, 0) == (3.0, 0.0)
+
+
+def test_a_pace_is_learnt_from_what_was_computed() -> None:
+    run = Script(Synchronous())
+    run.join(0, pace=1000.0)
+    ticket = run.held(0)[0]
+    run.start(0, ticket)
+    run.tell(e.Computed(0, ticket, 0.1))
+    assert run.coordinator.state.members[0].pace.value == run.samples(ticket) / 0.1
+
+
 # Coming and going -------------------------------------------------------------------------------------------
 
 
@@ -123,6 +145,13 @@ def test_a_push_of_another_workers_ticket_is_discarded() -> None:
     said = run.push(0, *run.held(1))
     assert only(said, c.Discard)
     assert only(run.push(1, *run.held(1)), c.Discard) == []
+
+
+def test_what_is_discarded_is_discarded_for_a_reason() -> None:
+    run = Script(Synchronous(), workers=2)
+    run.join(0, 1)
+    (discard,) = only(run.push(0, *run.held(1)), c.Discard)
+    assert "no longer this worker's" in discard.why
 
 
 def test_a_refused_contribution_ends_its_samples_and_the_divisor_shrinks() -> None:

@@ -76,6 +76,15 @@ def test_no_push_is_begun_that_would_land_long_after_the_window() -> None:
     assert run.held(0)
 
 
+def test_a_window_lasts_until_the_slowest_whoever_that_is() -> None:
+    run = script(delay=9, paces=(80.0, 10.0, 40.0))
+    run.start(1, run.held(1)[0])
+    run.start(2, run.held(2)[0])
+    for _ in range(4):
+        assert run.held(0)
+        do(run, 0, 0.05)
+
+
 def test_the_others_go_on_up_to_d_while_the_slowest_is_overdue() -> None:
     run = script(delay=20)
     run.start(1, run.held(1)[0])

@@ -238,6 +238,15 @@ def test_transfers_are_learnt_from_pushes_and_from_the_parameters_that_follow() 
     assert learnt == pytest.approx((0.3, 0.4, 0.7))
 
 
+def test_parameters_that_are_told_of_twice_came_once() -> None:
+    run = Script(Synchronous(), positions=32, batch=16)
+    run.join(0)
+    run.push(0, run.held(0)[0])
+    for run.now in (0.4, 5.0):
+        run.tell(e.Received(0, 1))
+    assert run.coordinator.state.members[0].downlink.value == 0.4
+
+
 # Slow workers -----------------------------------------------------------------------------------------------
 
 

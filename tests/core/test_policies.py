@@ -12,13 +12,19 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
+from evener.core import events as e
 from evener.core import policies
-from evener.core.policies import POLICIES, Policy, discover
+from evener.core.ledger import Lot
+from evener.core.members import Member
+from evener.core.policies import POLICIES, Policy, Synchronous, discover
+from evener.core.state import RunState
 from evener.launch import LaunchError
 from evener.launch.options import check_policy
 from evener.runtime.place import PolicyChoice
 from evener.testing.strategies import Schedule, schedules
 from evener.trace import describe, rebuild
+
+from .script import Script
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "add-a-policy.md"
 
@@ -51,6 +57,40 @@ def proportional(tmp_path_factory: pytest.TempPathFactory) -> Iterator[type[Poli
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(POLICIES, "proportional", found["proportional"])
         yield found["proportional"]
+
+
+class Told(Synchronous):
+    """Notes of which run it is told, and does not keep its option."""
+
+    def __init__(self, title: str = "") -> None:
+        super().__init__()
+        self.states: dict[str, set[int]] = {}
+
+    def _note(self, what: str, state: RunState) -> None:
+        self.states.setdefault(what, set()).add(id(state))
+
+    def came(self, state: RunState, member: Member, now: float) -> None:
+        self._note("came", state)
+
+    def went(self, state: RunState, member: Member, now: float) -> None:
+        self._note("went", state)
+
+    def settled(self, state: RunState, member: Member, samples: int, now: float) -> None:
+        self._note("settled", state)
+
+    def opened(self, state: RunState, lot: Lot) -> tuple[()]:
+        self._note("opened", state)
+        return ()
+
+
+def test_a_policy_is_told_of_its_run() -> None:
+    policy = Told("any")
+    run = Script(policy, workers=2)
+    run.join(0, 1)
+    run.tell(e.Left(1, "died"))
+    run.work(0)
+    assert set(policy.states) == {"came", "opened", "went", "settled"}
+    assert set.union(*policy.states.values()) == {id(run.coordinator.state)}
 
 
 def test_all_that_there_are_are_found() -> None:

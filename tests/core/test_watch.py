@@ -195,6 +195,12 @@ def test_a_worker_with_larger_gradients_is_named(shares: tuple[int, ...], collec
     assert all("worker 0" in warning.text.lower() for _, warning in said)
 
 
+def test_eight_samples_are_enough_to_be_compared() -> None:
+    training = Training(shares=(8, 8), spread=0.5, half=50.0)
+    said = training.warnings(lambda _, one: replace(one, norm=one.norm * 1e3) if one.worker == 0 else one)
+    assert {(warning.cause, "worker 0" in warning.text) for _, warning in said} == {("worker", True)}
+
+
 def test_a_worker_that_does_not_learn_is_named() -> None:
     said = Training(spread=0.5).warnings(lambda _, one: replace(one, loss=1.5) if one.worker == 1 else one)
     assert [(warning.cause, "worker 1" in warning.text) for _, warning in said] == [("worker", True)]
