@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .cells import Cell, Spread, Study
-from .grid import BASE, POLICIES, RATES, RELATIVES, Problem, chosen, tuning
+from .grid import BASE, POLICIES, RELATIVES, Problem, chosen, tuning
 from .results import Result
 
 NONE = "–"
@@ -85,7 +85,7 @@ def _reached(result: Result, target: float, which: int) -> float | None:
 
 def trials(study: Study, problem: Problem, clusters: Sequence[str]) -> str:
     """What each rate scored under each policy; the chosen one in bold, with an arrow where it is an outermost one."""
-    rates = RATES[problem.optimizer]
+    rates = problem.rates
     rows = []
     for policy in [policy for policy in POLICIES if policy not in RELATIVES]:
         for cluster in clusters[:1] if policy == BASE else clusters:

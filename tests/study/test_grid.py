@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from study import grid
-from study.grid import BASE, FASHION, GRADED, HAR, POLICIES, RATES, ROTATING, SEEDS, TUNING_SEED, UNIFORM_BUT_ONE, Run
+from study.grid import BASE, FASHION, GRADED, HAR, POLICIES, ROTATING, SEEDS, TUNING_SEED, UNIFORM_BUT_ONE, Run
 
 ROOT = Path(__file__).parents[2]
 RUN = Run(HAR, GRADED, "balanced 10%", 0.1, 0)
@@ -71,9 +71,9 @@ def test_every_policy_has_the_same_trials_or_those_of_its_relative():
                 tried = [
                     run.rate for run in runs if (run.problem, run.cluster, run.policy) == (problem, cluster, policy)
                 ]
-                assert sorted(tried) == sorted(RATES["sgd"])
+                assert sorted(tried) == sorted(problem.rates)
         tried = [run.rate for run in runs if (run.problem, run.policy) == (problem, BASE)]
-        assert sorted(tried) == sorted(RATES["sgd"])  # its trials on one cluster are good for both
+        assert sorted(tried) == sorted(problem.rates)  # its trials on one cluster are good for both
 
 
 def test_the_transferred_rate_is_the_best_of_synchronous():
@@ -86,7 +86,7 @@ def test_the_transferred_rate_is_the_best_of_synchronous():
 
 def test_of_equal_rates_the_smallest_is_chosen():
     scores = {run.key: 0.5 for run in grid.tuning(HAR, GRADED, BASE)}
-    assert grid.chosen(HAR, GRADED, BASE, scores) == min(RATES["sgd"])
+    assert grid.chosen(HAR, GRADED, BASE, scores) == min(HAR.rates)
 
 
 def test_a_rate_is_chosen_when_all_trials_are_in_and_not_before():
@@ -114,7 +114,7 @@ def test_the_quick_part_compares_all_policies_on_both_data_sets_and_clusters():
     runs = [run for run in grid.planned(trials_of_everything(0.1)) if run.quick]
     compared = {(run.problem, run.cluster, run.policy) for run in runs if run.seed == 0}
     assert len(compared) == 2 * 2 * len(POLICIES)
-    assert len(runs) == len(compared) + 2 * len(RATES["sgd"])
+    assert len(runs) == len(compared) + len(HAR.rates) + len(FASHION.rates)
 
 
 def test_all_runs_of_a_problem_train_on_the_same_samples():

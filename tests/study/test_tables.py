@@ -5,7 +5,7 @@ import pytest
 
 from study import grid, report, tables
 from study.cells import Cell, Study
-from study.grid import BASE, GRADED, HAR, RATES, Run
+from study.grid import BASE, GRADED, HAR, Run
 from study.results import Result
 
 
@@ -63,7 +63,7 @@ def test_a_run_that_failed_counts_as_failed(make):
 
 
 def test_trials_show_the_chosen_rate_and_that_it_is_an_outermost_one(make):
-    best = max(RATES["sgd"])
+    best = max(HAR.rates)
     study = Study([make(run, accuracy=0.9 if run.rate == best else 0.5) for run in grid.tuning(HAR, GRADED, BASE)])
     found = rows(tables.trials(study, HAR, [GRADED]))
     assert found[BASE][f"{best:g}"] == "**90.0%** →"
