@@ -91,7 +91,7 @@ def test_every_event_and_command_comes_back(tmp_path: Path) -> None:
     header, *lines = read(tmp_path)
     assert isinstance(header, HeaderLine)
     assert header.header.settings == SETTINGS
-    assert header.header.policy == PolicyUsed("balanced", {"bound": 2, "stale_fraction": 0.1, "look_ahead": False})
+    assert header.header.policy == PolicyUsed("balanced", {"bound": 2, "stale_fraction": 0.05, "look_ahead": False})
     assert header.header.notes == {"speeds": [2, 1]}
     times = [0.1]
     for event, line in zip(EVENTS, lines, strict=True):

@@ -13,7 +13,7 @@ def describe(policy: Policy) -> PolicyUsed:
 
     >>> from evener.core.policies import Balanced
     >>> describe(Balanced(bound=2)).options
-    {'bound': 2, 'stale_fraction': 0.1, 'look_ahead': False}
+    {'bound': 2, 'stale_fraction': 0.05, 'look_ahead': False}
     """
     options = {name: getattr(policy, name) for name in inspect.signature(type(policy)).parameters}
     return PolicyUsed(policy.name, options)
