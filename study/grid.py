@@ -30,6 +30,9 @@ SEEDS = (0, 1, 2)
 TUNING_SEED = 9
 """Learning rates are chosen on a seed that no result is reported of."""
 
+MOMENTUM = 0.9
+"""Of SGD, where nothing else is said."""
+
 Options = dict[str, float | int | str]
 
 POLICIES: dict[str, tuple[str, Options]] = {
@@ -81,6 +84,7 @@ class Problem:
     rates: tuple[float, ...]
     optimizer: str = "sgd"
     norm: str = "batch"
+    momentum: float = MOMENTUM
     pieces: int = 20
     steps: int = 8
 
@@ -94,6 +98,17 @@ HAR = Problem("har", batch=256, keep=0, targets=(0.90, 0.94), rates=(0.01, 0.03,
 FASHION = Problem("fashion", batch=512, keep=20_000, targets=(0.82, 0.85), rates=(0.003, 0.01, 0.03, 0.1))
 ADAMW = dataclasses.replace(HAR, optimizer="adamw", rates=(0.001, 0.003, 0.01, 0.03))
 GROUPNORM = dataclasses.replace(HAR, norm="group")
+PLAIN_HAR = dataclasses.replace(HAR, momentum=0.0, rates=(0.03, 0.1, 0.3, 1.0))
+PLAIN_FASHION = dataclasses.replace(FASHION, momentum=0.0, rates=(0.03, 0.1, 0.3, 1.0))
+
+AXES: dict[str, tuple[Problem, str]] = {
+    "adamw": (ADAMW, GRADED),
+    "rotating": (HAR, ROTATING),
+    "groupnorm": (GROUPNORM, GRADED),
+    "no-momentum-har": (PLAIN_HAR, UNIFORM_BUT_ONE),
+    "no-momentum-fashion": (PLAIN_FASHION, UNIFORM_BUT_ONE),
+}
+"""One more thing varied: name → what is trained, on which cluster. At the rate that is best for ``synchronous``."""
 
 SECONDS = {"har": 45.0, "fashion": 42.0}
 """What a run costs of one core, about; ``--list`` adds it up until it knows better."""
@@ -125,7 +140,8 @@ class Run:
     def label(self) -> str:
         """The run in words; ``--only`` looks for its words in it."""
         p = self.problem
-        where = f"{self.place} {p.data} {p.optimizer} {p.norm} [{self.cluster}]"
+        momentum = "" if p.momentum == MOMENTUM else f" momentum={p.momentum:g}"
+        where = f"{self.place} {p.data} {p.optimizer}{momentum} {p.norm} [{self.cluster}]"
         return f"{where} {self.policy} lr={self.rate:g} seed={self.seed}"
 
     def emulated(self) -> Cluster:
@@ -148,6 +164,8 @@ class Run:
             "steps": p.steps,
             "seed": self.seed,
         }
+        if p.momentum != MOMENTUM:  # results from before there was a choice keep their keys
+            values["momentum"] = f"{p.momentum:g}"
         return tuple(text for name, value in values.items() for text in (f"--{name}", str(value)))
 
     def spec(self) -> dict[str, Any]:
@@ -206,21 +224,28 @@ def planned(scores: Scores) -> list[Run]:
 
 def _wanted(scores: Scores) -> Iterator[Run]:
     both = (GRADED, UNIFORM_BUT_ONE)
-    for problem in (HAR, FASHION, ADAMW, GROUPNORM):
-        tier = 0 if problem in (HAR, FASHION) else 5
-        yield from (dataclasses.replace(run, quick=tier == 0) for run in tuning(problem, GRADED, BASE, tier))
+    for problem in (HAR, FASHION):
+        yield from (dataclasses.replace(run, quick=True) for run in tuning(problem, GRADED, BASE))
     for problem, tiers in ((HAR, (1, 2)), (FASHION, (3, 3))):
         for cluster in both:
             yield from _transferred(problem, cluster, tiers, scores)
     for problem in (HAR, FASHION):
         for cluster in both:
             for policy in POLICIES:
-                yield from tuning(problem, cluster, policy, 4)
-                rate = chosen(problem, cluster, policy, scores)
-                if rate is not None:
-                    yield from (Run(problem, cluster, policy, rate, seed, 4) for seed in SEEDS)
-    for problem, cluster in ((ADAMW, GRADED), (HAR, ROTATING), (GROUPNORM, GRADED)):
+                yield from _tuned(problem, cluster, policy, 4, scores)
+    for problem, cluster in AXES.values():
+        yield from tuning(problem, GRADED, BASE, 5)
         yield from (run for run in _transferred(problem, cluster, (5, 5), scores) if run.policy not in ASIDE)
+    for problem in (PLAIN_HAR, PLAIN_FASHION):
+        yield from _tuned(problem, UNIFORM_BUT_ONE, "delayed", 5, scores)
+
+
+def _tuned(problem: Problem, cluster: str, policy: str, tier: int, scores: Scores) -> Iterator[Run]:
+    """The trials of a policy and, when they are in, the runs at its own rate."""
+    yield from tuning(problem, cluster, policy, tier)
+    rate = chosen(problem, cluster, policy, scores)
+    if rate is not None:
+        yield from (Run(problem, cluster, policy, rate, seed, tier) for seed in SEEDS)
 
 
 def _transferred(problem: Problem, cluster: str, tiers: tuple[int, int], scores: Scores) -> Iterator[Run]:

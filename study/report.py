@@ -98,14 +98,11 @@ def _blocks(study: Study, folder: Path) -> tuple[dict[str, str], list[Path]]:
                 panels.append((title, cells))
                 files.append(plots.curves(folder / f"curves-{name}.png", title, problem, cells))
                 files.append(plots.staleness(folder / f"staleness-{name}.png", title, cells))
-    axes = {
-        "adamw": (grid.ADAMW, grid.GRADED),
-        "rotating": (grid.HAR, grid.ROTATING),
-        "groupnorm": (grid.GROUPNORM, grid.GRADED),
-    }
-    for name, (problem, cluster) in axes.items():
+    for name, (problem, cluster) in grid.AXES.items():
         cells = study.cells(problem, cluster)
         blocks[name] = tables.compared(problem, cells) if cells else NOTHING
+        own = [cell for cell in study.cells(problem, cluster, tuned=True) if cell.policy == "delayed"]
+        blocks[f"{name}-tuned"] = tables.compared(problem, own, rates=True) if own else NOTHING
     if panels:
         files.append(plots.trade(folder / "trade.png", panels))
         files.append(plots.utilisation(folder / "utilisation.png", panels))

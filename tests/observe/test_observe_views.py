@@ -99,7 +99,7 @@ def test_the_live_view_follows_a_record(tmp_path: Path) -> None:
         view.update(lines[start : start + 100])
         text = _text(view.render())
         assert max(len(line) for line in text.splitlines()) <= 80
-    assert "balanced  S = 1, φ ≤ 0.1  har.py" in text
+    assert "balanced  S = 1, φ ≤ 0.05  har.py" in text
     assert "samples/s now" in text
     assert "0  speed 8" in text
     assert "busy" in text

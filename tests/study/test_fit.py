@@ -2,7 +2,7 @@
 
 import pytest
 
-from evener.core.policies import POLICIES
+from evener.core.policies import Balanced, Synchronous
 from evener.core.state import Settings
 from evener.simulation.drive import Simulation
 from evener.trace import Writer
@@ -16,13 +16,12 @@ CLUSTER = clusters.cluster("10:4:2:1", "har")
 def records(tmp_path_factory):
     """Timing alone, two policies: micro-batches of one size, and of several."""
     made = []
-    for name in ("synchronous", "balanced"):
-        policy = POLICIES[name]()
+    for policy in (Synchronous(), Balanced(stale_fraction=0.1)):
         settings = Settings(batch=256, epochs=2, workers=4)
         outcome = Simulation(CLUSTER, settings, policy, positions=256 * 40).run()
-        folder = tmp_path_factory.mktemp(name)
+        folder = tmp_path_factory.mktemp(policy.name)
         with Writer(folder) as writer:
-            writer.header(run=name, settings=settings, policy=policy, parameters=1)
+            writer.header(run=policy.name, settings=settings, policy=policy, parameters=1)
             for t, event, commands in outcome.log:
                 writer.event(t, event, commands)
         made.append(folder)
