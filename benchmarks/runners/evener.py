@@ -35,6 +35,7 @@ def place_of(job: Job) -> Place:
         record=job.folder if serves else "",
         slowness=None if serves else Slowness("throttle" if job.pauses else "cgroup", job.share, job.door),
         threads=1,
+        tcp=True,  # the hosts share a kernel, but stand for machines
     )
 
 

@@ -38,6 +38,13 @@ def test_what_was_chosen_arrives(stand_in: Path, tmp_path: Path, capfd: pytest.C
     assert "never overwritten" in capfd.readouterr().err
 
 
+def test_tcp_is_asked_for_in_what_to_compare_with_too(stand_in: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for words, shown in (["--tcp"], True), ([], False):
+        assert main(["run", str(stand_in), "--workers", "2", *words]) == 0
+        out = " ".join(capfd.readouterr().out.split())
+        assert ("--tcp --workers 2 --policy synchronous" in out) == shown
+
+
 def test_any_option_of_any_policy_can_be_chosen(stand_in: Path, capfd: pytest.CaptureFixture[str]) -> None:
     run = ["run", str(stand_in), "--workers", "2", "--json", "out.json"]
     assert main([*run, "--policy", "delayed", "--delay", "auto", "--option", "push=4"]) == 0

@@ -52,6 +52,12 @@ def test_everyone_gets_a_place(script: Script, screen: Kept, monkeypatch: pytest
     assert all("['--epochs', '3']" in line for line in threads)
 
 
+@pytest.mark.parametrize("tcp", [False, True])
+def test_every_place_says_whether_memory_may_be_shared(script: Script, screen: Kept, tcp: bool) -> None:
+    assert run(RunOptions(script=script(GOOD), workers=2, tcp=tcp), screen).code == 0
+    assert [place_in(line)["tcp"] for line in screen.out] == [tcp] * 3
+
+
 def test_the_speeds_are_given_and_noted(script: Script, screen: Kept) -> None:
     result = run(RunOptions(script=script(GOOD), workers=2, speeds=(3, 1)), screen)
     assert result.code == 0

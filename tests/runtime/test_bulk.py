@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from evener.runtime import protocol as p
 from evener.runtime.bulk.chunks import Assembly, cut
-from evener.runtime.bulk.server import ServerBulk
+from evener.runtime.bulk.server import LostError, ServerBulk
 from evener.runtime.bulk.worker import WorkerBulk
 
 SIZE = 2 * p.CHUNK + 5
@@ -81,12 +81,18 @@ class Wire:
     def __init__(self) -> None:
         self.sent: list[tuple[bytes, p.Message, bytes]] = []
         self.cut_after: int | None = None
+        self.said: list[tuple[bytes, p.Message]] = []
+        self.deaf = False
 
     def send(self, name: bytes, message: p.Message, chunk: memoryview) -> bool:
         if self.cut_after is not None and len(self.sent) >= self.cut_after:
             return False
         self.sent.append((name, message, bytes(chunk)))
         return True
+
+    def say(self, name: bytes, message: p.Message) -> bool:
+        self.said.append((name, message))
+        return not self.deaf
 
     def versions(self) -> list[tuple[bytes, int, int]]:
         """What went out since the last call: to whom, which version, from which byte."""
@@ -102,7 +108,7 @@ def wire() -> Wire:
 
 @pytest.fixture
 def bulk(wire: Wire) -> ServerBulk:
-    made = ServerBulk(filled(0), filled(9, FIRST), SIZE, wire.send)
+    made = ServerBulk(filled(0), filled(9, FIRST), SIZE, wire.send, wire.say)
     made.join(b"a")
     made.join(b"b")
     return made
@@ -171,7 +177,7 @@ def test_a_push_may_be_kept_while_the_next_one_comes(bulk: ServerBulk) -> None:
 
 
 def test_a_push_in_one_chunk_is_used_where_it_lies(wire: Wire) -> None:
-    bulk = ServerBulk(filled(0), filled(0), 5, wire.send)
+    bulk = ServerBulk(filled(0), filled(0), 5, wire.send, wire.say)
     bulk.join(b"a")
     payload, head = memoryview(b"bytes"), p.Push(0, (1,), (0,), 1.0)
     found = bulk.push(b"a", head, payload)
@@ -182,7 +188,7 @@ def test_a_push_in_one_chunk_is_used_where_it_lies(wire: Wire) -> None:
 def test_parts_that_fit_nowhere_are_refused(bulk: ServerBulk) -> None:
     bulk.push(b"a", p.Push(0, (1,), (0,), 1.0), filled(1, FIRST))
     for wrong in (p.Part(1, MIDDLE[0]), p.Part(0, LAST[0]), p.Part(0, 0)):
-        with pytest.raises(p.ProtocolError, match="is out of order"):
+        with pytest.raises(LostError, match=rf"part {wrong.offset} of push {wrong.push} was lost"):
             bulk.push(b"a", wrong, filled(1, MIDDLE))
     with pytest.raises(p.ProtocolError, match="push 0 is longer"):
         bulk.push(b"a", p.Part(0, MIDDLE[0]), filled(1))
@@ -203,7 +209,7 @@ def test_the_rest_of_a_push_that_an_earlier_membership_began_is_dropped(bulk: Se
     found = bulk.push(b"a", p.Part(8, LAST[0]), filled(2, LAST))
     assert found is not None
     assert (found[0], brief(found[1])) == (head, (SIZE, {2}))
-    with pytest.raises(p.ProtocolError, match="part 0 of push 9 is out of order"):
+    with pytest.raises(LostError, match="part 0 of push 9 was lost"):
         bulk.push(b"a", p.Part(9, 0), filled(2, FIRST))
 
 
@@ -216,6 +222,10 @@ class Line:
     def __init__(self) -> None:
         self.asked: list[p.Message] = []
         self.sent: list[tuple[p.Message, bytes]] = []
+        self.said: list[p.Message] = []
+
+    def say(self, message: p.Message) -> None:
+        self.said.append(message)
 
     def ask(self, message: p.Message) -> None:
         self.asked.append(message)
@@ -232,7 +242,9 @@ def line() -> Line:
 
 @pytest.fixture
 def end(line: Line) -> WorkerBulk:
-    return WorkerBulk(line, SIZE)  # type: ignore[arg-type]
+    made = WorkerBulk(SIZE)
+    made.line = line  # type: ignore[assignment]
+    return made
 
 
 def taken(end: WorkerBulk) -> tuple[int, tuple[int, set[int]]]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import socket
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from socket import gethostname
 
 import pytest
 import zmq
 
 from evener.core import events as e
 from evener.runtime import protocol as p
+from evener.runtime.line import Line
 from evener.runtime.transport import Dialer, Listener
 from evener.runtime.worker import Compute, Install, Link, Push, RunError
 from training.harness import free_port
+
+from .proxy import Proxy
 
 SIZE = 3 * p.CHUNK
 """Bytes of one version of the parameters: three chunks."""
@@ -60,8 +64,15 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def link(server: Server) -> Iterator[Link]:
-    made = Link(server.address, "secret", "run", 4, [], SIZE, "cpu")
+def proxy(server: Server) -> Iterator[Proxy]:
+    made = Proxy(int(server.address.rpartition(":")[2]))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def link(server: Server, proxy: Proxy) -> Iterator[Link]:
+    made = Link(proxy.address, "secret", "run", 4, [], SIZE, "cpu")
     yield made
     made.close("the test is over")
 
@@ -71,7 +82,7 @@ def ready(server: Server, link: Link) -> Link:
     """A link that has joined with version 0, and whose next request for parameters is under way."""
     with ThreadPoolExecutor(1) as main:
         opening = main.submit(link.open)
-        assert server.hear(p.Hello) == p.Hello(p.PROTOCOL, "run", 4, [], gethostname(), os.getpid(), "cpu")
+        assert server.hear(p.Hello) == p.Hello(p.PROTOCOL, "run", 4, [], socket.gethostname(), os.getpid(), "cpu")
         server.say("control", p.Welcome(4, 0, {"epochs": 1}))
         server.hear(p.Fetch)
         assert server.hear(p.Pull) == p.Pull(-1)
@@ -155,6 +166,22 @@ def test_a_new_membership_forgets_the_work_of_the_old(server: Server, ready: Lin
     assert ready.work() == Push((3,), (0,))
 
 
+def test_nothing_is_pushed_between_two_memberships(server: Server, ready: Link) -> None:
+    server.grant(1)
+    ready.work()
+    ready.done(False, 0)
+    old = ready.work()
+    assert isinstance(old, Push)
+    server.say("control", p.Rejoin())
+    server.hear(p.Hello)
+    ready.push(old, memoryview(b"old"), 1.0, b"", {})
+    assert ready.sent()
+    server.say("control", p.Welcome(7, 0, {"epochs": 1}))
+    server.hear(p.Ready)
+    ready.push(Push((3,), (0,)), memoryview(b"new"), 1.0, b"", {})
+    assert server.hear(p.Push).tickets == (3,)  # type: ignore[union-attr]
+
+
 def test_who_is_given_up_before_it_is_ready_joins_when_it_is_welcome_again(server: Server, link: Link) -> None:
     with ThreadPoolExecutor(1) as main:
         opening = main.submit(link.open)
@@ -227,3 +254,88 @@ def test_control_passes_bulk_that_nobody_has_read(server: Server) -> None:
     assert dialer.control.poll(PATIENCE, zmq.POLLIN)
     assert p.decode(dialer.control.recv()) == p.Alive()
     dialer.close()
+
+
+# Connections that end alone ---------------------------------------------------------------------------------
+
+
+def test_who_loses_its_bulk_connection_joins_anew(server: Server, proxy: Proxy, ready: Link) -> None:
+    server.grant(1)
+    old = ready.work()
+    assert isinstance(old, Compute)
+    assert server.hear(p.Pull) == p.Pull(0)
+    proxy.cut()  # the server's answer is lost, or a part of a push
+    assert isinstance(server.hear(p.Hello), p.Hello)
+    server.say("control", p.Welcome(4, 0, {"epochs": 1}))
+    assert server.hear(p.Ready) == p.Ready(0, 100.0, 1)
+    assert ready.generation == 1
+    server.grant(2)
+    assert isinstance(ready.work(), Compute)
+    assert server.hear(p.Pull) == p.Pull(0)
+    server.version(1)
+    assert server.hear(e.Received) == e.Received(4, 1)
+
+
+def test_what_is_lost_while_a_worker_joins_is_asked_for_again(server: Server, proxy: Proxy, link: Link) -> None:
+    with ThreadPoolExecutor(1) as main:
+        opening = main.submit(link.open)
+        server.hear(p.Hello)
+        server.say("control", p.Welcome(4, 2 * p.CHUNK, {"epochs": 1}))
+        server.hear(p.Fetch)
+        server.hear(p.Pull)
+        server.say("bulk", p.Constants(0), bytes(p.CHUNK))
+        server.version(0, slice(0, 2))
+        proxy.cut()
+        server.hear(p.Fetch)
+        assert server.hear(p.Pull) == p.Pull(-1)
+        for start in (0, p.CHUNK):
+            server.say("bulk", p.Constants(start), bytes([start > 0]) * p.CHUNK)
+        server.version(1)
+        _, constants, install = opening.result(PATIENCE / 1000)
+    assert constants == bytes(p.CHUNK) + bytes([1]) * p.CHUNK
+    assert (install.version, set(install.data)) == (1, {1})
+
+
+def test_the_final_parameters_are_asked_for_again(server: Server, proxy: Proxy, ready: Link) -> None:
+    server.grant(1)
+    assert isinstance(ready.work(), Compute)
+    ready.done(False, 0)
+    server.hear(p.Pull)
+    server.say("control", p.Finished(5, "complete", True))
+    assert isinstance(ready.work(), Push | None)
+    while ready.work() is not None:
+        pass
+    with ThreadPoolExecutor(1) as main:
+        finishing = main.submit(ready.final)
+        assert server.hear(p.Pull) == p.Pull(4)
+        server.version(5, slice(0, 2))
+        proxy.cut()
+        assert server.hear(p.Pull) == p.Pull(4)
+        server.version(5)
+        final = finishing.result(PATIENCE / 1000)
+    assert final is not None
+    assert final.version == 5
+
+
+def test_what_is_said_does_not_wait_for_bulk_to_be_copied(server: Server) -> None:
+    heard = threading.Event()
+
+    def chunks() -> Iterator[tuple[p.Message, memoryview]]:
+        for number in range(4):
+            if number == 2:  # were all copied first, this would never be heard
+                line.say(p.Alive(cpu_s=12.0))
+            if number == 3:
+                assert heard.wait(PATIENCE / 1000)
+            yield p.Part(0, number), memoryview(b"chunk")
+
+    sent = threading.Event()
+    hello = p.Hello(p.PROTOCOL, "run", 4, [], "host", 1, "cpu")
+    line = Line(server.address, "secret", hello, lambda *_: None, lambda *_: None, lambda: None)
+    line.send(chunks(), sent.set)
+    line.open()
+    while server.hear(p.Alive) != p.Alive(cpu_s=12.0):
+        pass
+    heard.set()
+    assert sent.wait(PATIENCE / 1000)
+    line.close("the test is over")
+    assert server.hear(p.Leave).reason == "the test is over"  # type: ignore[union-attr]

@@ -21,6 +21,7 @@ ENTRIES = st.builds(
     dtype=st.text(),
     kind=st.text(),
 )
+OFFERS = st.builds(p.Offer, pid=NUMBERS, fd=NUMBERS, key=st.binary(max_size=20), size=NUMBERS)
 SPECIAL = {
     p.Hello: {"entries": st.lists(ENTRIES, max_size=3)},
     p.Welcome: {"settings": st.dictionaries(st.text(), NUMBERS | FLOATS | st.booleans(), max_size=3)},
@@ -34,6 +35,8 @@ PLAIN = {
     "str": st.text(),
     "bool": st.booleans(),
     "bytes": st.binary(max_size=40),
+    "Offer": OFFERS,
+    "Offer | None": OFFERS | st.none(),
     "tuple[int, ...]": st.lists(NUMBERS, max_size=4).map(tuple),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import math
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from evener.core.coordinator import Coordinator
 from evener.core.policies import Synchronous
 from evener.core.state import Settings
 from evener.runtime import protocol as p
+from evener.runtime.bulk.memory import HEAD, Segment, attach, probe
 from evener.runtime.numeric import Verdict
 from evener.runtime.server import Server
 from evener.runtime.transport import Dialer, Listener
@@ -58,9 +60,13 @@ class Bytes:
     def step(self, step: c.Step) -> None:
         pass
 
-    def publish(self) -> memoryview:
+    def publish(self, into: memoryview | None = None) -> memoryview:
         self.version += 1
-        return memoryview(bytes([self.version]) * SIZE)
+        data = memoryview(bytes([self.version]) * SIZE)
+        if into is None:
+            return data
+        into[:] = data
+        return into.toreadonly()
 
     def end_epoch(self, epoch: int, version: int) -> None:
         pass
@@ -72,8 +78,8 @@ class Worker:
     def __init__(self, address: str, name: str) -> None:
         self.dialer = Dialer(address, "secret", name)
 
-    def hello(self, index: int = 0) -> p.Welcome:
-        self.control(p.Hello(p.PROTOCOL, "run", index, [], "host", 1, "cpu"))
+    def hello(self, index: int = 0, offer: p.Offer | None = None) -> p.Welcome:
+        self.control(p.Hello(p.PROTOCOL, "run", index, [], "host", 1, "cpu", offer))
         welcome: p.Welcome = self.hear(p.Welcome)[0]
         return welcome
 
@@ -88,16 +94,16 @@ class Worker:
         for start, stop in p.chunks(SIZE)[spans]:
             self.bulk(p.Part(number, start) if start else head, bytes([value]) * (stop - start))
 
-    def hear(self, kind: type[p.Message], bulk: bool = False) -> tuple[Any, bytes]:
-        """The next message of this kind, with what follows it; signs of life before it are ignored."""
+    def hear(self, kind: type[p.Message] | tuple[type[p.Message], ...], bulk: bool = False) -> tuple[Any, bytes]:
+        """The next message of a kind, with what follows it; signs of life before it are ignored."""
         socket = self.dialer.bulk if bulk else self.dialer.control
         while socket.poll(PATIENCE):
             head, *rest = socket.recv_multipart()
             message = p.decode(head)
             if isinstance(message, kind):
                 return message, b"".join(rest)
-            assert isinstance(message, p.Alive), f"{message} instead of {kind.__name__}"
-        raise AssertionError(f"no {kind.__name__} came")
+            assert isinstance(message, p.Alive), f"{message} instead of {kind}"
+        raise AssertionError(f"no {kind} came")
 
     def whole(self, kind: type[p.Version] | type[p.Constants], size: int) -> tuple[int, bytes]:
         """What comes in chunks, put together, in brief."""
@@ -115,7 +121,7 @@ class Worker:
 class Run:
     """A server in a thread of its own, for one epoch of four positions in batches of two."""
 
-    def __init__(self, folder: Path, workers: int) -> None:
+    def __init__(self, folder: Path, workers: int, memory: bool = False) -> None:
         self.address = f"tcp://127.0.0.1:{free_port()}"
         self.numeric = Bytes()
         self.listener = Listener(self.address, "secret")
@@ -130,6 +136,7 @@ class Run:
             "run",
             lambda metrics: None,
             lambda command, now: None,
+            memory,
         )
         self.server.farewell = 0.2
         self.workers: list[Worker] = []
@@ -154,8 +161,8 @@ class Run:
 def runs(tmp_path: Path) -> Iterator[Callable[[int], Run]]:
     made: list[Run] = []
 
-    def make(workers: int) -> Run:
-        made.append(Run(tmp_path, workers))
+    def make(workers: int, memory: bool = False) -> Run:
+        made.append(Run(tmp_path, workers, memory))
         return made[-1]
 
     yield make
@@ -189,6 +196,39 @@ def test_a_run(runs: Callable[[int], Run]) -> None:
     assert run.numeric.added == [(SIZE, bytes([101])), (SIZE, bytes([102]))]
     assert run.server.applied == 4
     assert run.server.workers_cpu == {0: 3.5}
+
+
+@pytest.mark.skipif(probe() is None, reason="no anonymous shared memory here")
+def test_memory_is_let_go_whatever_comes_of_what_lies_there(runs: Callable[..., Run]) -> None:
+    run = runs(1, memory=True)
+    worker, own, segment = run.worker("one"), Segment(0), Segment(SIZE)
+    welcome = worker.hello(offer=own.offer)
+    assert welcome.reads
+    assert attach(welcome.offer) is not None
+    worker.control(p.Ready(0, None, 1, reads=True))
+    grants: list[e.Granted] = []
+
+    def wait_taken() -> None:
+        taken = worker.hear((p.Taken, e.Granted))[0]
+        if isinstance(taken, e.Granted):  # the next ticket may come first
+            grants.append(taken)
+            taken = worker.hear(p.Taken)[0]
+        assert taken == p.Taken(segment.offer.key)
+
+    for number in (1, 2):
+        grant = grants.pop() if grants else worker.hear(e.Granted)[0]
+        worker.compute(grant)
+        # The first names a ticket that nobody has: it is refused, and its memory let go as well.
+        for ticket, value in ((99, 9), (grant.ticket, number)):
+            segment.mapping[HEAD:] = bytes([value]) * SIZE
+            worker.control(p.Push(number, (ticket,), (grant.min_version,), 2.0, offer=segment.offer))
+            wait_taken()
+    assert worker.hear(p.Finished)[0] == p.Finished(2, "complete", True)
+    assert run.numeric.added == [(SIZE, bytes([1])), (SIZE, bytes([2]))]
+    worker.bulk(p.Pull(1, True))
+    lent = worker.hear(p.InMemory)[0]
+    assert lent.version == 2
+    assert brief(attach(lent.offer) or b"") == (SIZE, bytes([2]))
 
 
 def test_numbers_are_given_once(runs: Callable[[int], Run]) -> None:
@@ -239,15 +279,61 @@ def test_who_leaves_in_the_middle_of_a_push_may_come_back(runs: Callable[[int], 
     assert run.numeric.added == [(SIZE, bytes([11])), (SIZE, bytes([12]))]
 
 
-def test_a_push_with_a_hole_ends_the_worker_not_the_run(runs: Callable[[int], Run]) -> None:
+def test_a_push_with_a_hole_is_asked_for_anew(runs: Callable[[int], Run]) -> None:
+    run = runs(1)
+    worker = run.worker("one")
+    worker.hello()
+    worker.control(p.Ready(0, None, 1))
+    broken, _ = worker.hear(e.Granted)
+    worker.push(1, broken, 1, slice(0, 3, 2))  # its middle was lost with a connection
+    worker.hear(p.Rejoin)
+    worker.hello()
+    worker.control(p.Ready(0, None, 1))
+    for version in (1, 2):
+        grant, _ = worker.hear(e.Granted)
+        worker.compute(grant)
+        worker.push(1 + version, grant, version)
+    assert worker.hear(p.Finished)[0] == p.Finished(2, "complete", True)
+    assert run.numeric.added == [(SIZE, bytes([1])), (SIZE, bytes([2]))]
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ([p.Ready(0, 10.0, 1), p.Ready(0, 10.0, 1)], "Ready was said before"),
+        ([p.Ready(1, 10.0, 1)], "it holds version 1, of 0 that there are"),
+        ([p.Ready(-1, 10.0, 1)], "it holds version -1, of 0 that there are"),
+        *(
+            ([ready], "its pace is no positive number, or a time no number of seconds")
+            for ready in (
+                p.Ready(0, 0.0, 1),
+                p.Ready(0, -1.0, 1),
+                p.Ready(0, math.inf, 1),
+                p.Ready(0, math.nan, 1),
+                p.Ready(0, None, 1, imports_s=math.nan),
+                p.Ready(0, None, 1, probe_s=-1.0),
+            )
+        ),
+    ],
+)
+def test_who_joins_wrongly_is_refused(runs: Callable[[int], Run], said: list[p.Ready], why: str) -> None:
+    run = runs(2)
+    worker = run.worker("one")
+    worker.hello()
+    for message in said:
+        worker.control(message)
+    assert worker.hear(p.Refusal)[0] == p.Refusal(f"protocol error: {why}")
+
+
+def test_a_push_that_is_too_long_ends_the_worker_not_the_run(runs: Callable[[int], Run]) -> None:
     run = runs(2)
     good, bad = run.worker("good"), run.worker("bad")
     for index, worker in enumerate((good, bad)):
         worker.hello(index)
         worker.control(p.Ready(0, None, 1))
     broken, _ = bad.hear(e.Granted)
-    bad.push(1, broken, 1, slice(0, 3, 2))
-    refusal = p.Refusal(f"protocol error: part {2 * p.CHUNK} of push 1 is out of order")
+    bad.bulk(p.Push(1, (broken.ticket,), (0,), 2.0), bytes(SIZE + 1))
+    refusal = p.Refusal(f"protocol error: push 1 is longer than its {SIZE} bytes")
     assert bad.hear(p.Refusal)[0] == refusal
     computed = 0
     while computed < 4:

@@ -20,6 +20,8 @@ from evener.trace import WarningNote
 from training.harness import Launch, Run, says
 from training.test_exactly_once import COUNT, SCRIPT, counted_once
 
+from .proxy import Proxy
+
 GATED = """
 def at_batch(number):
     if number == 1:
@@ -85,7 +87,7 @@ def test_strangers(launch: Launch, context: zmq.Context[Any]) -> None:
     dialer.control.send(hello(run, protocol=99))
     assert dialer.control.poll(20_000)
     refusal = p.decode(dialer.control.recv())
-    assert refusal == p.Refusal("the server speaks protocol 1, this worker 99: install the same evener")
+    assert refusal == p.Refusal("the server speaks protocol 2, this worker 99: install the same evener")
     # So is who sends no message at all, with which the run goes on.
     for noise in (
         b"",
@@ -155,3 +157,28 @@ def test_a_server_that_was_stopped_keeps_its_workers(launch: Launch) -> None:
     run.succeed()
     counted_once(run, "balanced")
     assert len(run.events(e.Joined)) == 2
+
+
+CUT = """
+def at_batch(number):
+    if index == 1 and number in (1, 2):
+        let("here")
+        wait_for("go on")
+"""
+
+
+def test_a_bulk_connection_that_ends_alone_costs_nothing_but_time(launch: Launch) -> None:
+    run = launch(CUT + SCRIPT, gates=["here", "go on"], bound=1, start=False, place={"tcp": True})
+    proxy = Proxy(port(run))
+    run.server()
+    run.worker(0)
+    run.worker(1, address=proxy.address)
+    for times in (2, 3):
+        run.wait_for("here")
+        proxy.cut()
+        run.wait_line(says(e.Joined, 1), count=times)
+        run.let("go on")
+    run.succeed()
+    proxy.close()
+    counted_once(run, "balanced")
+    assert {event.reason for event in run.events(e.Left) if event.worker == 1} >= {"it began anew"}

@@ -28,6 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _policy.configure(parser)
     _reproducible.configure(parser, "the same parameters to the bit, whatever the workers")
     add("--port", metavar="N", type=int, help="of the server, on 127.0.0.1 (default: any free one)")
+    add("--tcp", action="store_true", help="send bulk over TCP even between processes of one host")
     _options.configure(parser, seed="of the run")
 
 
@@ -69,12 +70,13 @@ def _asked(options: argparse.Namespace) -> RunOptions:
         targets=dict(options.target),
         port=options.port,
         record=options.record,
+        tcp=options.tcp,
     )
 
 
 def _compare(options: argparse.Namespace, asked: RunOptions) -> str:
     """The command that runs the same under the policy to compare with; of a reproducible run, on other workers."""
-    words = ["evener", "run", str(asked.script)]
+    words = ["evener", "run", str(asked.script), *(["--tcp"] if asked.tcp else [])]
     if asked.micro_batch:
         words += ["--workers", str(asked.workers + 1), *_reproducible.words(asked.micro_batch)]
         return _options.command(words, options)

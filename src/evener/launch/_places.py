@@ -64,6 +64,7 @@ class Plan:
             policy=options.policy,
             seed=options.seed,
             micro_batch=options.micro_batch,
+            tcp=options.tcp,
             record="" if role == "worker" else str(self.folder),
             targets=options.targets,
             slowness=slowed[index] if slowed and role != "server" else None,

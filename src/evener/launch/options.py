@@ -43,6 +43,7 @@ class RunOptions:
         targets: metrics whose reaching is noted, with the value to reach.
         port: of the server, on the loopback address; ``None``: any free one.
         record: folder for the run's record; ``None``: ``runs/<run id>`` below the current folder.
+        tcp: bulk goes over TCP, also between processes of one host.
     """
 
     script: Path
@@ -55,6 +56,7 @@ class RunOptions:
     targets: dict[str, float] = field(default_factory=dict)
     port: int | None = None
     record: Path | None = None
+    tcp: bool = False
 
     def check(self) -> None:
         """Find out what can be found out before anything is started.

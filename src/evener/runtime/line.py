@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import zmq
 
@@ -29,8 +29,8 @@ BEAT = 1.0
 Hear = Callable[[p.Message, Buffer], None]
 """Called in the I/O thread, with the lock held, for each message. The bytes may be kept."""
 
-_Outgoing = tuple["zmq.Socket[bytes]", list[bytes | Buffer]] | Callable[[], None]
-"""Frames and the connection they leave by, or what to do when those before it have left."""
+_Outgoing = tuple[Iterator[tuple[p.Message, Buffer]], Callable[[], None]]
+"""Messages with their chunks, and what to do when all have left."""
 
 
 class RunError(RuntimeError):
@@ -44,6 +44,8 @@ class Line:
         address, token: of the server and the run.
         hello: says who this process is; said again when the server has given it up.
         control, bulk: hear what comes on either connection, and is not for the line itself.
+        lost: called in the I/O thread, with the lock held, when the bulk connection alone has ended: whatever was under
+            way on it may be lost. It comes back by itself.
 
     Attributes:
         changed: the lock and condition of all that both threads touch.
@@ -51,7 +53,9 @@ class Line:
         finished: how the run ended, once it has.
     """
 
-    def __init__(self, address: str, token: str, hello: p.Hello, control: Hear, bulk: Hear) -> None:
+    def __init__(
+        self, address: str, token: str, hello: p.Hello, control: Hear, bulk: Hear, lost: Callable[[], None]
+    ) -> None:
         self.changed = threading.Condition(threading.Lock())
         self.welcome: p.Welcome | None = None
         self.finished: p.Finished | None = None
@@ -59,8 +63,12 @@ class Line:
         self._hello = hello
         self._on_control = control
         self._on_bulk = bulk
+        self._on_lost = lost
         self._dialer = Dialer(address, token, process_name())
+        # Apart: what is decided is not to wait for bulk to be copied.
+        self._words: deque[bytes] = deque()
         self._outbox: deque[_Outgoing] = deque()
+        self._goodbye: p.Leave | None = None
         self._error: BaseException | None = None
         self._closing = False
         self._heard = self._beaten = self._awake = time.monotonic()
@@ -70,19 +78,25 @@ class Line:
 
     def say(self, message: p.Message) -> None:
         """Send on the control connection."""
-        self._post((self._dialer.control, [p.encode(message)]))
+        self._words.append(p.encode(message))
+        self._ring()
 
     def ask(self, message: p.Message) -> None:
         """Send on the bulk connection: for what will be answered there."""
-        self._post((self._dialer.bulk, [p.encode(message)]))
+        self.send([(message, memoryview(b""))], lambda: None)
 
     def send(self, chunks: Iterable[tuple[p.Message, Buffer]], copied: Callable[[], None]) -> None:
         """Send bulk. ``copied`` is called, with the lock held, when no byte of it is needed any more."""
-        items: list[_Outgoing] = [(self._dialer.bulk, [p.encode(message), chunk]) for message, chunk in chunks]
-        self._post(*items, copied)
+        self._outbox.append((iter(chunks), copied))
+        self._ring()
 
-    def _post(self, *items: _Outgoing) -> None:
-        self._outbox.extend(items)
+    def greet_again(self) -> None:
+        """Join anew (with the lock held): what is under way counts no longer."""
+        if self.welcome is not None:
+            self.welcome = None
+            self.say(self._hello)
+
+    def _ring(self) -> None:
         # What the I/O thread itself has to say, it sends before it waits again.
         if threading.current_thread() is not self._thread:
             self._dialer.wake.ring()
@@ -113,7 +127,7 @@ class Line:
         if self._closing:
             return
         if self._error is None:
-            self.say(p.Leave(reason, time.process_time()))
+            self._goodbye = p.Leave(reason, time.process_time())
         self._closing = True
         self._dialer.wake.ring()
         if self._thread.is_alive():
@@ -134,10 +148,10 @@ class Line:
     def _loop(self) -> None:
         dialer = self._dialer
         poller = zmq.Poller()
-        for channel in (dialer.control, dialer.bulk, dialer.wake.socket, dialer.events):
+        for channel in (dialer.control, dialer.bulk, dialer.wake.socket, dialer.events, dialer.bulk_events):
             poller.register(channel, zmq.POLLIN)
         while True:
-            ready = dict(poller.poll(int(BEAT * 1000)))
+            ready = dict(poller.poll(0 if self._outbox else int(BEAT * 1000)))
             if dialer.wake.socket in ready:
                 dialer.wake.hear()
             if dialer.control in ready:
@@ -155,9 +169,15 @@ class Line:
                 raise RunError(
                     f"the server at {self._address} refused this run's token: is another run listening on that port?"
                 )
+            if dialer.bulk_events in ready and dialer.bulk_lost():
+                with self.changed:
+                    self._on_lost()
+            closing = self._closing  # before what is queued is looked at: it was queued before
             self._flush()
             self._beat()
-            if self._closing and not self._outbox:
+            if closing and not self._outbox:
+                if self._goodbye is not None:
+                    dialer.control.send(p.encode(self._goodbye))
                 return
 
     def _control(self, frames: list[bytes]) -> None:
@@ -169,9 +189,7 @@ class Line:
                 case p.Refusal(why):
                     raise RunError(why)
                 case p.Rejoin():
-                    if self.welcome is not None:
-                        self.welcome = None
-                        self.say(self._hello)
+                    self.greet_again()
                     return
                 case p.Welcome():
                     self.welcome = message
@@ -181,15 +199,19 @@ class Line:
             self.changed.notify_all()
 
     def _flush(self) -> None:
+        """Send all there is to say, then one chunk: the next waits until the connections were listened to."""
+        while self._words:
+            self._dialer.control.send(self._words.popleft())
         while self._outbox:
-            item = self._outbox.popleft()
-            if isinstance(item, tuple):
-                channel, frames = item
-                channel.send_multipart(frames)
-            else:
-                with self.changed:
-                    item()
-                    self.changed.notify_all()
+            chunks, copied = self._outbox[0]
+            if (following := next(chunks, None)) is not None:
+                message, chunk = following
+                self._dialer.bulk.send_multipart([p.encode(message), chunk])
+                return
+            self._outbox.popleft()
+            with self.changed:
+                copied()
+                self.changed.notify_all()
 
     def _beat(self) -> None:
         now = time.monotonic()
@@ -198,7 +220,7 @@ class Line:
             self._heard = now
         self._awake = now
         # After the end the server says that it is there every second, until it leaves.
-        patience = PATIENCE if self.welcome is None else SILENCE if self.finished is None else 5 * BEAT
+        patience = 5 * BEAT if self.finished is not None else PATIENCE if self.welcome is None else SILENCE
         if now - self._heard > patience:
             where = "answers" if self.welcome is None else "speaks any more"
             raise RunError(f"nobody at {self._address} {where}: is the server's process alive?")

@@ -35,13 +35,13 @@ class ServerNumeric(Protocol):
         """Whether this contribution may count."""
 
     def accumulate(self, step: int, head: Push, payload: Buffer, factor: float) -> None:
-        """Add ``factor · ḡ`` to the batch gradient of ``step``."""
+        """Add ``factor · ḡ`` to the batch gradient of ``step``. The payload is not kept: its memory is used again."""
 
     def step(self, step: c.Step) -> None:
         """Carry the optimizer step out."""
 
-    def publish(self) -> Buffer:
-        """The current parameters, as bytes that never change."""
+    def publish(self, into: Buffer | None = None) -> Buffer:
+        """The current parameters, as bytes that do not change while anything refers to them: in ``into``, if given."""
 
     def end_epoch(self, epoch: int, version: int) -> None:
         """Step the epoch scheduler and keep a snapshot."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,12 +20,17 @@ ROLL_CALL = 1.0
 
 @dataclass(slots=True)
 class Peer:
-    """A worker's process. ``heard`` is when it last said something; ``joined`` whether it is ready for tickets."""
+    """A worker's process.
+
+    ``heard`` is when it last said something; ``joined`` whether it is ready for tickets; ``readable`` whether its
+    memory can be read here.
+    """
 
     name: bytes
     worker: int
     heard: float
     joined: bool = False
+    readable: bool = False
 
 
 class Peers:
@@ -123,3 +129,23 @@ def objection(hello: p.Hello, run: str, entries: list[p.Entry]) -> str:
     if difference := p.mismatch(entries, hello.entries):
         return f"the model differs: {difference}. Every process must build the same model."
     return ""
+
+
+def flaw(ready: p.Ready, version: int) -> str:
+    """Why nobody can be ready like this, of whose run ``version`` is the newest; empty if one can."""
+    if not 0 <= ready.version <= version:
+        return f"it holds version {ready.version}, of {version} that there are"
+    numbers = [ready.imports_s, ready.probe_s, *([] if ready.pace is None else [ready.pace])]
+    if not all(math.isfinite(number) and number >= 0 for number in numbers) or ready.pace == 0:
+        return "its pace is no positive number, or a time no number of seconds"
+    return ""
+
+
+def way(down: bool, up: bool) -> str:
+    """How bulk travels, in words for the record; ``down`` and ``up`` say whether it goes through memory.
+
+    >>> way(True, True), way(False, True)
+    ('memory', 'tcp down, memory up')
+    """
+    words = [("tcp", "memory")[through] for through in (down, up)]
+    return words[0] if down == up else f"{words[0]} down, {words[1]} up"

@@ -57,6 +57,7 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         device: ``cpu``, ``cuda:0`` …; empty: choose.
         sizes: of micro-batch, in samples, that a ``limit`` worker measures.
         cluster: what to simulate: a :class:`~evener.simulation.cluster.Cluster` as plain data.
+        tcp: bulk goes over TCP, also between processes of one host.
         micro_batch: the run is reproducible, in micro-batches of so many samples (0: it is not).
         launched, spawned: when the launcher began, and started this process; seconds since 1970 (0: not known).
         notes: facts for the record's header, such as the emulated speeds.
@@ -78,6 +79,7 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sizes: tuple[int, ...] = LIMIT_SIZES
     patience: float = 30.0
     micro_batch: int = 0
+    tcp: bool = False
     cluster: dict[str, Any] = {}
     launched: float = 0.0
     spawned: float = 0.0

@@ -10,7 +10,7 @@ import msgspec
 
 from ..core import events as e
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Raised whenever a message changes its meaning."""
 
 CHUNK = 1 << 20
@@ -33,8 +33,23 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     kind: str
 
 
+class Offer(msgspec.Struct, frozen=True, array_like=True):
+    """Memory that a process of the same host may map: descriptor ``fd`` of process ``pid``, ``size`` bytes.
+
+    It begins with ``key``, without which the numbers may mean another process's.
+    """
+
+    pid: int
+    fd: int
+    key: bytes
+    size: int
+
+
 class Hello(msgspec.Struct, frozen=True):
-    """Worker, first of all: who it is and what its model looks like."""
+    """Worker, first of all: who it is and what its model looks like.
+
+    Who can map what is offered can read this worker's memory (``None``: it has none to share).
+    """
 
     protocol: int
     run: str
@@ -43,14 +58,20 @@ class Hello(msgspec.Struct, frozen=True):
     host: str
     pid: int
     device: str
+    offer: Offer | None = None
 
 
 class Welcome(msgspec.Struct, frozen=True):
-    """Server: you are ``worker``. ``constants`` bytes of untrained state follow on request (:class:`Fetch`)."""
+    """Server: you are ``worker``. ``constants`` bytes of untrained state follow on request (:class:`Fetch`).
+
+    Who can map what is offered can read the server's memory; the server can read the worker's if it says ``reads``.
+    """
 
     worker: int
     constants: int
     settings: dict[str, int | float | bool]
+    offer: Offer | None = None
+    reads: bool = False
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -70,9 +91,10 @@ class Constants(msgspec.Struct, frozen=True):
 
 
 class Pull(msgspec.Struct, frozen=True):
-    """Worker: send anything newer than ``newer_than``, when there is something."""
+    """Worker: send anything newer than ``newer_than``, when there is something; ``reads``: it may lie in memory."""
 
     newer_than: int
+    reads: bool = False
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -82,8 +104,21 @@ class Version(msgspec.Struct, frozen=True):
     offset: int
 
 
+class InMemory(msgspec.Struct, frozen=True):
+    """Server: the parameters of ``version`` lie here until you say :class:`Taken`."""
+
+    version: int
+    offer: Offer
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """Either side: what you lent in the memory of this key was read."""
+
+    key: bytes
+
+
 class Push(msgspec.Struct, frozen=True):
-    """Worker: the head of a contribution; its bytes follow as :class:`Part` messages.
+    """Worker: the head of a contribution; its bytes follow as :class:`Part` messages, or lie in the memory offered.
 
     ``present`` flags, per parameter, whether it had a gradient (empty: all had); ``metrics`` are weighted sums
     ``name: (Σ weight · value, Σ weight)`` of what the script logged for these tickets.
@@ -95,6 +130,7 @@ class Push(msgspec.Struct, frozen=True):
     weight: float
     present: bytes = b""
     metrics: dict[str, tuple[float, float]] = {}
+    offer: Offer | None = None
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -108,6 +144,7 @@ class Ready(msgspec.Struct, frozen=True):
     """Worker: warmed up, holding ``version``, at ``pace`` samples/s by its own probe.
 
     ``imports_s`` passed from its process's start until the script called ``prepare``; its probe took ``probe_s``.
+    ``reads``: it can read the server's memory.
     """
 
     version: int
@@ -115,6 +152,7 @@ class Ready(msgspec.Struct, frozen=True):
     lookahead: int
     imports_s: float = 0.0
     probe_s: float = 0.0
+    reads: bool = False
 
 
 class Alive(msgspec.Struct, frozen=True):
@@ -143,8 +181,8 @@ class Finished(msgspec.Struct, frozen=True):
 
 
 Message = (
-    Hello | Welcome | Refusal | Fetch | Constants | Pull | Version | Push | Part | Ready | Alive | Rejoin | Leave
-    | Finished | e.Started | e.Computed | e.Declined | e.Released | e.Received | e.Granted | e.Revoked
+    Hello | Welcome | Refusal | Fetch | Constants | Pull | Version | InMemory | Taken | Push | Part | Ready | Alive
+    | Rejoin | Leave | Finished | e.Started | e.Computed | e.Declined | e.Released | e.Received | e.Granted | e.Revoked
 )  # fmt: skip
 
 MESSAGES: dict[str, type[Message]] = {message.__name__: message for message in Message.__args__}
@@ -158,7 +196,7 @@ def encode(message: Message) -> bytes:
     """The bytes of ``message``.
 
     >>> decode(encode(Pull(newer_than=3)))
-    Pull(newer_than=3)
+    Pull(newer_than=3, reads=False)
     """
     return _encoder.encode((type(message).__name__, message))
 

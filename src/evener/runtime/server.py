@@ -14,9 +14,9 @@ from ..core import events as e
 from ..core.coordinator import Coordinator
 from ..trace import Writer
 from . import protocol as p
-from .bulk.server import ServerBulk
+from .bulk.server import LostError, ServerBulk
 from .numeric import Buffer, ServerNumeric, loss_of
-from .peers import Peer, Peers, objection
+from .peers import Peer, Peers, flaw, objection, way
 from .transport import Listener
 
 FAREWELL = 10.0
@@ -34,6 +34,7 @@ class Server:
         run: the run's id, which workers must name.
         on_metrics: called with what workers logged, as ``(name → (Σ weight · value, Σ weight))`` of an accepted push.
         on_epoch: called at an epoch's end, with its command and the time. Both are called in the loop thread.
+        memory: share memory with the workers of this host.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Server:
         run: str,
         on_metrics: Callable[[dict[str, tuple[float, float]]], None],
         on_epoch: Callable[[c.EndEpoch, float], None],
+        memory: bool = False,
     ) -> None:
         self.listener = listener
         self.coordinator = coordinator
@@ -58,7 +60,9 @@ class Server:
         self._on_metrics = on_metrics
         self._on_epoch = on_epoch
         self._peers = Peers(listener.socket)
-        self._bulk = ServerBulk(numeric.publish(), numeric.constants(), numeric.push_bytes, self._peers.send)
+        self._bulk = ServerBulk(
+            numeric.publish(), numeric.constants(), numeric.push_bytes, self._peers.send, self._peers.say, memory
+        )
         self._posted: deque[Callable[[], None]] = deque()
         self._pushes: dict[tuple[int, int], tuple[p.Push, Buffer]] = {}
         self._orders: dict[int, Buffer] = {}
@@ -134,6 +138,8 @@ class Server:
             self._hear(name, message, frames[2].buffer if len(frames) > 2 else memoryview(b""))
         except p.ProtocolError as error:
             self._refuse(name, f"protocol error: {error}")
+        except LostError as error:
+            self._again(name, str(error))
         return True
 
     # What workers say ---------------------------------------------------------------------------------------
@@ -151,15 +157,15 @@ class Server:
         match message:
             case p.Fetch():
                 self._bulk.fetch(name)
-            case p.Pull(newer_than):
-                self._bulk.pull(name, newer_than)
+            case p.Pull(newer_than, reads):
+                self._bulk.pull(name, newer_than, reads)
+            case p.Taken(key):
+                self._bulk.taken(name, key)
             case p.Push() | p.Part():
                 if (whole := self._bulk.push(name, message, payload)) is not None:
                     self._arrived(peer, *whole)
-            case p.Ready(version, pace, lookahead, imports_s, probe_s):
-                peer.joined = True
-                self.writer.note(self.now(), "start", worker=peer.worker, imports_s=imports_s, probe_s=probe_s)
-                self._tell(e.Joined(peer.worker, version, pace, max(1, min(lookahead, 8))))
+            case p.Ready():
+                self._joined(peer, message)
             case p.Leave(reason, cpu_s):
                 self.workers_cpu[peer.worker] = cpu_s
                 self._gone(peer, reason)
@@ -178,7 +184,7 @@ class Server:
         if old := self._peers.named(name):
             self._gone(old, "it began anew")
         peer = self._peers.add(name, hello.index, self.now())
-        self._bulk.join(name)
+        peer.readable = self._bulk.join(name, hello.offer)
         note = {"worker": peer.worker, "name": f"worker {peer.worker}", "pid": hello.pid, "host": hello.host}
         self.writer.note(self.now(), "worker", **note, device=hello.device)
         settings = self.coordinator.state.settings
@@ -190,9 +196,20 @@ class Server:
             "micro_batch": settings.micro_batch,
             "look_ahead": self.coordinator.policy.collects and self.coordinator.policy.look_ahead,
         }
-        self._peers.say(name, p.Welcome(peer.worker, len(self._bulk.constants), terms))
+        constants, offer = len(self._bulk.constants), self._bulk.offer
+        self._peers.say(name, p.Welcome(peer.worker, constants, terms, offer, peer.readable))
         if self.finish is not None:  # too late to help, in time for the result
             self._tell_end(peer, self.finish)
+
+    def _joined(self, peer: Peer, ready: p.Ready) -> None:
+        if peer.joined:
+            raise p.ProtocolError("Ready was said before")
+        if why := flaw(ready, self._bulk.version):
+            raise p.ProtocolError(why)
+        peer.joined = True
+        note = {"worker": peer.worker, "imports_s": ready.imports_s, "probe_s": ready.probe_s}
+        self.writer.note(self.now(), "start", **note, bulk=way(down=ready.reads, up=peer.readable))
+        self._tell(e.Joined(peer.worker, ready.version, ready.pace, max(1, min(ready.lookahead, 8))))
 
     def _tell_end(self, peer: Peer, finish: c.Finish) -> None:
         self._peers.say(peer.name, p.Finished(self._bulk.version, finish.reason, finish.ok))
@@ -202,6 +219,12 @@ class Server:
         self.writer.note(self.now(), "warning", text=f"a worker was refused: {why}")
         if peer := self._peers.named(name):
             self._gone(peer, why)
+
+    def _again(self, name: bytes, why: str) -> None:
+        """What this worker has under way is lost: its tickets are others', and it may join again."""
+        if peer := self._peers.named(name):
+            self._gone(peer, why)
+            self._peers.say(name, p.Rejoin())
 
     def _arrived(self, peer: Peer, head: p.Push, whole: Buffer) -> None:
         # The server's own number: a worker's would begin anew when its process does.
@@ -216,7 +239,14 @@ class Server:
         )
         # What was neither taken nor kept is a contribution of a worker that the coordinator does not know.
         if not self.coordinator.state.members.get(peer.worker):
-            self._pushes.pop((peer.worker, number), None)
+            self._let_go(peer.worker, number)
+
+    def _let_go(self, worker: int, push: int) -> None:
+        """The contribution is not needed any more, nor the worker's memory that it may lie in."""
+        head, _ = self._pushes.pop((worker, push), (None, None))
+        peer = self._peers.numbered(worker)
+        if head is not None and head.offer is not None and peer is not None:
+            self._peers.say(peer.name, p.Taken(head.offer.key))
 
     def _gone(self, peer: Peer, reason: str) -> None:
         self._peers.remove(peer)
@@ -258,13 +288,14 @@ class Server:
             case c.Grant():
                 self._grant(command)
             case c.Accumulate(worker, push, step, samples, factor, _):
-                head, payload = self._pushes.pop((worker, push))
+                head, payload = self._pushes[worker, push]
                 self.numeric.accumulate(step, head, payload, factor)
+                self._let_go(worker, push)
                 self.applied += samples
                 if head.metrics:
                     self._on_metrics(head.metrics)
             case c.Discard(worker, push):
-                self._pushes.pop((worker, push), None)
+                self._let_go(worker, push)
             case c.Revoke(worker, ticket):
                 if peer := self._peers.numbered(worker):
                     self._peers.say(peer.name, e.Revoked(ticket))
@@ -273,7 +304,7 @@ class Server:
                 self.numeric.step(command)
                 return e.StepDone(version, time.monotonic() - began)
             case c.Publish(version):
-                self._bulk.publish(version, self.numeric.publish())
+                self._bulk.publish(version, self.numeric.publish(self._bulk.room()))
             case c.DrawEpoch(epoch):
                 self._orders[epoch] = self.numeric.draw(epoch)
                 return e.EpochDrawn(epoch, len(self._orders[epoch]) // 8)

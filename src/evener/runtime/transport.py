@@ -96,6 +96,7 @@ class Dialer:
         self.bulk = self._socket(token, name + "/bulk")
         # Before it dials: a refusal can be here at once, and is told once.
         self.events: zmq.Socket[bytes] = self.control.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
+        self.bulk_events: zmq.Socket[bytes] = self.bulk.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self.control.connect(address)
         self.bulk.connect(address)
         self.wake = Wake(self.context)
@@ -119,10 +120,19 @@ class Dialer:
             refused |= _read(self.events)["event"] == zmq.EVENT_HANDSHAKE_FAILED_AUTH
         return refused
 
+    def bulk_lost(self) -> bool:
+        """Whether the bulk connection ended since the last call, and what was under way there may be lost."""
+        lost = False
+        while self.bulk_events.poll(0):
+            lost |= _read(self.bulk_events)["event"] == zmq.EVENT_DISCONNECTED
+        return lost
+
     def close(self) -> None:
         """Close everything; what is queued gets a second to leave."""
         self.control.disable_monitor()
+        self.bulk.disable_monitor()
         self.events.close(linger=0)
+        self.bulk_events.close(linger=0)
         self.wake.close()
         self.control.close()
         self.bulk.close()

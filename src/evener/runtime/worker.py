@@ -18,6 +18,7 @@ from ..core import events as e
 from ..core.ranges import Range
 from ..core.worker import WorkerCore
 from . import protocol as p
+from .bulk.memory import fill
 from .bulk.worker import WorkerBulk
 from .line import Line, RunError
 from .numeric import Buffer
@@ -69,18 +70,29 @@ class Link:
         entries: what the model looks like.
         parameter_bytes: size of one set of parameters.
         device: for the record.
+        memory: share memory with the server, where that can be.
 
     Attributes:
         generation: how often the server has given this worker up and taken it back.
     """
 
     def __init__(
-        self, address: str, token: str, run: str, index: int, entries: list[p.Entry], parameter_bytes: int, device: str
+        self,
+        address: str,
+        token: str,
+        run: str,
+        index: int,
+        entries: list[p.Entry],
+        parameter_bytes: int,
+        device: str,
+        memory: bool = False,
     ) -> None:
         self.generation = 0
-        hello = p.Hello(p.PROTOCOL, run, index, entries, socket.gethostname(), os.getpid(), device)
-        self._line = Line(address, token, hello, self._hear, self._hear_bulk)
-        self._bulk = WorkerBulk(self._line, parameter_bytes)
+        self._bulk = WorkerBulk(parameter_bytes, memory)
+        host, pid = socket.gethostname(), os.getpid()
+        hello = p.Hello(p.PROTOCOL, run, index, entries, host, pid, device, self._bulk.offer)
+        self._line = Line(address, token, hello, self._hear, self._hear_bulk, self._lost_bulk)
+        self._bulk.line = self._line
         self._changed = self._line.changed
         self._core: WorkerCore | None = None
         self._ready: p.Ready | None = None
@@ -115,7 +127,7 @@ class Link:
             self._line.wait(lambda: self._line.welcome is not None)
             assert self._line.welcome is not None
             self._core = WorkerCore(self._line.welcome.worker, version)
-            self._ready = p.Ready(version, pace, lookahead, imports_s, probe_s)
+            self._ready = p.Ready(version, pace, lookahead, imports_s, probe_s, self._bulk.reads)
             self._line.say(self._ready)
 
     def final(self) -> Install | None:
@@ -129,8 +141,9 @@ class Link:
             if pending and pending[-1].version >= goal:
                 return pending[-1]
             have = self._core.installed if self._core else -1
-            if self._line.welcome is None or have >= goal:
+            if have >= goal:
                 return None
+            self._line.wait(lambda: self._line.welcome is not None)
             if not bulk.coming(goal):
                 bulk.pull(goal - 1)
             self._line.wait(lambda: bulk.at_hand is not None and bulk.at_hand[0] >= goal)
@@ -171,11 +184,20 @@ class Link:
     ) -> None:
         """Send a contribution.
 
-        ``payload`` is copied by the I/O thread, chunk by chunk: not to be touched before :meth:`sent`.
+        ``payload`` is copied by the I/O thread, chunk by chunk: not to be touched before :meth:`sent`. Where the
+        server reads this process's memory it is copied there at once.
         """
         with self._changed:
+            generation = self.generation
+            room = self._bulk.room(len(payload))
+        if room is not None:
+            fill(room, payload)
+        with self._changed:
+            if self._line.welcome is None or generation != self.generation:
+                return  # of a membership that is over: its tickets are others' now
             self._unsent += 1
-            self._bulk.push(work.tickets, work.versions, weight, present, metrics, payload, self._copied)
+            what = payload if room is None else room
+            self._bulk.push(work.tickets, work.versions, weight, present, metrics, what, self._copied)
 
     def sent(self) -> bool:
         """Whether every payload handed to :meth:`push` was copied out."""
@@ -217,8 +239,15 @@ class Link:
     def _hear(self, message: p.Message, payload: Buffer) -> None:
         match message:
             case p.Welcome():
-                if self._core is not None:  # welcomed again: take part from the parameters at hand
-                    self._rejoin(self._core.installed, message)
+                self._bulk.welcomed(message)
+                if self._core is not None and self._line.finished is None:
+                    self._rejoin(self._core.installed, message)  # from the parameters at hand
+                else:
+                    self._bulk.ask_again()
+            case p.InMemory():
+                self._hear_bulk(message, payload)
+            case p.Taken(key):
+                self._bulk.taken(key)
             case e.Granted(ticket=ticket):
                 self._indices[ticket] = bytes(payload)
                 self._drive(message)
@@ -236,9 +265,16 @@ class Link:
 
     def _hear_bulk(self, message: p.Message, chunk: Buffer) -> None:
         if self._bulk.hear(message, chunk):
-            if isinstance(message, p.Version):
+            if isinstance(message, p.Version | p.InMemory):
                 self._drive(e.VersionReady(message.version))
             self._changed.notify_all()
+
+    def _lost_bulk(self) -> None:
+        if self._core is not None and self._line.finished is None:
+            # A contribution may be lost, or half of it. Who joins anew gives its tickets back.
+            self._line.greet_again()
+        else:
+            self._bulk.ask_again()
 
     def _copied(self) -> None:
         self._unsent -= 1
@@ -252,7 +288,7 @@ class Link:
         self._indices.clear()
         self._bulk.discard()
         self._core = WorkerCore(welcome.worker, version)
-        self._line.say(p.Ready(version, self._ready.pace, self._ready.lookahead))
+        self._line.say(p.Ready(version, self._ready.pace, self._ready.lookahead, reads=self._bulk.reads))
 
     def _keep_installs(self) -> None:
         self._work = deque(work for work in self._work if isinstance(work, Install))

@@ -99,13 +99,15 @@ class WorkerNote(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
 class StartNote(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="start"):
     """How long a process took to take part: from its start to ``prepare`` (imports, and the script's own), its probe.
 
-    ``worker`` -1 is the server; ``launched_s``: from the launcher's start to this line.
+    ``worker`` -1 is the server; ``launched_s``: from the launcher's start to this line. ``bulk``: how a worker's
+    parameters and contributions travel, ``memory`` or ``tcp``; both where they differ.
     """
 
     worker: int
     imports_s: float
     probe_s: float = 0.0
     launched_s: float = 0.0
+    bulk: str = ""
 
 
 class WarningNote(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="warning"):

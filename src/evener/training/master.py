@@ -156,9 +156,9 @@ class Master:
             for _ in range(step.batches):
                 self._step_scheduler.step()
 
-    def publish(self) -> Buffer:
-        """The parameters as bytes that never change."""
-        self._published = self._pack()
+    def publish(self, into: Buffer | None = None) -> Buffer:
+        """The parameters as bytes that do not change while anything refers to them: in ``into``, if given."""
+        self._published = self._pack(into)
         return self._published
 
     def end_epoch(self, epoch: int, version: int) -> None:
@@ -206,9 +206,13 @@ class Master:
         gradient = torch.empty(self.store.size, dtype=self.store.dtype) if spare is None else spare
         return _Batch(gradient, bytearray(count), pool)
 
-    def _pack(self) -> Buffer:
-        values = self.store.flat.detach().view(torch.uint8) if self.store.size else self.store.flat
-        return memoryview(self.store.statistics.pack() + values.cpu().numpy().tobytes())
+    def _pack(self, into: Buffer | None = None) -> Buffer:
+        packed = memoryview(bytearray(self.store.parameter_bytes)) if into is None else into
+        start = self.store.statistics.state_bytes
+        packed[:start] = self.store.statistics.pack()
+        if self.store.size:
+            torch.frombuffer(packed, dtype=self.store.dtype, offset=start).copy_(self.store.flat.detach())
+        return packed.toreadonly()
 
 
 def _rebind(optimizer: Optimizer, masters: dict[int, nn.Parameter]) -> None:

@@ -104,6 +104,7 @@ class ServerSession(Session):
             place.run,
             self._account.add,
             self._end_epoch,
+            memory=not place.tcp,
         )
         launched_s = since(place.launched)
         self._writer.note(self._server.now(), "start", worker=-1, imports_s=self._imports_s, launched_s=launched_s)

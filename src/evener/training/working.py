@@ -59,7 +59,14 @@ class WorkerSession(Session):
         store = self._store
         check_device(store.device, self.device)
         self._link = Link(
-            place.address, place.token, place.run, place.index, store.entries, store.parameter_bytes, str(self.device)
+            place.address,
+            place.token,
+            place.run,
+            place.index,
+            store.entries,
+            store.parameter_bytes,
+            str(self.device),
+            memory=not place.tcp,
         )
         atexit.register(self._leave)
         self._terms, constants, install = self._link.open()

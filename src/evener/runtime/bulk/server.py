@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .. import protocol as p
 from ..numeric import Buffer
 from .chunks import Assembly, cut
+from .memory import Attachments, Pool, attach, fill, probe
 
 Send = Callable[[bytes, p.Message, Buffer], bool]
 """Queues a message and its chunk for a worker, without copying the chunk; whether the worker is still connected."""
 
+Say = Callable[[bytes, p.Message], bool]
+"""Queues a control message for a worker; whether it is still connected."""
+
+
+class LostError(Exception):
+    """A contribution, or a part of it, did not get here, and nobody is to blame."""
+
 
 @dataclass(slots=True)
 class _Worker:
-    """One worker's bulk: it wants anything newer than version ``pull``, and has begun to send the push ``coming``."""
+    """One worker's bulk: it wants anything newer than version ``pull``, and has begun to send the push ``coming``.
+
+    ``reads`` says whether it reads our memory, in which ``lent`` has what it has not read yet, in order; ``attached``
+    is its own, where we can read that.
+    """
 
     pull: int | None = None
+    reads: bool = False
+    lent: deque[tuple[bytes, Buffer]] = field(default_factory=deque)
     coming: tuple[p.Push, Assembly] | None = None
     pushed: bool = False
+    attached: Attachments | None = None
 
 
 class ServerBulk:
@@ -30,28 +46,55 @@ class ServerBulk:
         constants: state that is not trained.
         push_bytes: of one contribution.
         send: to a worker's bulk connection.
+        say: to its control connection.
+        memory: share memory with those workers that can.
 
     Attributes:
         version: the newest published.
+        offer: what a worker that can read this process's memory can map.
     """
 
-    def __init__(self, parameters: Buffer, constants: Buffer, push_bytes: int, send: Send) -> None:
+    def __init__(
+        self, parameters: Buffer, constants: Buffer, push_bytes: int, send: Send, say: Say, memory: bool = False
+    ) -> None:
         self.version = 0
         self.constants = constants
         self._parameters = parameters
         self._push_bytes = push_bytes
         self._send = send
+        self._say = say
         self._workers: dict[bytes, _Worker] = {}
+        self._probe = probe() if memory else None
+        self.offer = self._probe.offer if self._probe is not None else None
+        self._pool = Pool(len(parameters))
+        self._unread: set[bytes] = set()
+        if (room := self.room()) is not None:
+            fill(room, parameters)
+            self._parameters = room
 
-    def join(self, name: bytes) -> None:
-        """From now on this worker is served; whatever was under way under its name no longer counts."""
-        self._workers[name] = _Worker()
+    def join(self, name: bytes, offer: p.Offer | None = None) -> bool:
+        """From now on this worker is served; whatever was under way under its name no longer counts.
+
+        Args:
+            name: its connections' name.
+            offer: of its memory. Returns whether its contributions may lie there.
+        """
+        reads = self._probe is not None and name not in self._unread and attach(offer) is not None
+        self._workers[name] = _Worker(attached=Attachments() if reads else None)
+        return reads
 
     def forget(self, name: bytes) -> None:
         """The worker is gone."""
-        self._workers.pop(name, None)
+        worker = self._workers.pop(name, None)
+        # Its process may be alive and reading, for all we know: others must not find new bytes there under it.
+        for _, buffer in worker.lent if worker is not None else ():
+            self._pool.retire(buffer)
 
     # Down: versions and untrained state -----------------------------------------------------------------------
+
+    def room(self) -> Buffer | None:
+        """Where the next version may be written, to be published from there; ``None``: anywhere."""
+        return self._pool.take() if self._probe is not None else None
 
     def publish(self, version: int, parameters: Buffer) -> None:
         """These parameters (bytes that never change) are the newest: send them to all who wait."""
@@ -59,24 +102,40 @@ class ServerBulk:
         for name in self._workers:
             self._answer(name)
 
-    def pull(self, name: bytes, newer_than: int) -> None:
+    def pull(self, name: bytes, newer_than: int, reads: bool = False) -> None:
         """The worker wants anything newer than this, now or when there is something."""
-        self._workers[name].pull = newer_than
+        worker = self._workers[name]
+        worker.pull, worker.reads = newer_than, reads
         self._answer(name)
 
     def fetch(self, name: bytes) -> None:
         """The worker wants the untrained state."""
         self._send_all(name, self.constants, p.Constants)
 
+    def taken(self, name: bytes, key: bytes) -> None:
+        """The worker has read what was lent to it there.
+
+        It may say so after it has joined again. What was lent before that is retired: nothing waits for this.
+        """
+        lent = self._workers[name].lent
+        if lent and lent[0][0] == key:
+            lent.popleft()
+
     def _answer(self, name: bytes) -> None:
         worker, version = self._workers[name], self.version
         # Who could not be sent it all still waits: its connection may come back before the next version.
-        if (
-            worker.pull is not None
-            and version > worker.pull
-            and self._send_all(name, self._parameters, lambda offset: p.Version(version, offset))
-        ):
+        if worker.pull is not None and version > worker.pull and self._send_version(name, worker):
             worker.pull = None
+
+    def _send_version(self, name: bytes, worker: _Worker) -> bool:
+        version, data = self.version, self._parameters
+        offer = self._pool.offer(data) if worker.reads else None
+        if offer is None:
+            return self._send_all(name, data, lambda offset: p.Version(version, offset))
+        if not self._say(name, p.InMemory(version, offer)):
+            return False
+        worker.lent.append((offer.key, data))
+        return True
 
     def _send_all(self, name: bytes, data: Buffer, head: Callable[[int], p.Message]) -> bool:
         return all(self._send(name, message, chunk) for message, chunk in cut(data, head))
@@ -84,13 +143,18 @@ class ServerBulk:
     # Up: contributions ----------------------------------------------------------------------------------------
 
     def push(self, name: bytes, message: p.Push | p.Part, chunk: Buffer) -> tuple[p.Push, Buffer] | None:
-        """Take a chunk of a contribution. Returns head and bytes of what is whole now; the bytes may be kept.
+        """Take a contribution, or a chunk of it. Returns head and bytes of what is whole now; the bytes may be kept.
+
+        Those of a head with an offer are the worker's memory, which it leaves alone until it is told :class:`Taken`.
 
         Raises:
-            ProtocolError: chunks that are out of order, or too many.
+            LostError: what was pushed is not here, or not all of it. The worker has to join again.
+            ProtocolError: it is longer than a contribution.
         """
         worker = self._workers[name]
         if isinstance(message, p.Push):
+            if message.offer is not None:
+                return message, self._read(name, worker, message.offer)
             worker.coming = None
             worker.pushed = True
             if len(chunk) == self._push_bytes:
@@ -102,10 +166,19 @@ class ServerBulk:
                 # Its beginning came before the worker was given up and welcomed back. Its tickets are others' now.
                 return None
             offset = message.offset
-            if worker.coming is None or worker.coming[0].push != message.push:
-                raise p.ProtocolError(f"part {offset} of push {message.push} is out of order")
+            if worker.coming is None or worker.coming[0].push != message.push or worker.coming[1].filled != offset:
+                raise LostError(f"what comes before part {offset} of push {message.push} was lost")
         head, assembly = worker.coming
         if not assembly.add(offset, chunk):
             return None
         worker.coming = None
         return head, memoryview(assembly.buffer)
+
+    def _read(self, name: bytes, worker: _Worker, offer: p.Offer) -> Buffer:
+        if offer.size != self._push_bytes:
+            raise p.ProtocolError(f"{offer.size} bytes were pushed instead of {self._push_bytes}")
+        found = worker.attached.get(offer) if worker.attached is not None else None
+        if found is None:
+            self._unread.add(name)
+            raise LostError("its memory cannot be read")
+        return found
