@@ -122,6 +122,10 @@ def test_a_share_whose_part_is_too_small_for_a_ticket_is_given_at_once() -> None
     assert plan.ticket_size((16, 24, 32), 26, 400, 0.5) == 24
 
 
+def test_a_single_sample_that_would_be_left_goes_along() -> None:
+    assert plan.ticket_size((16, 24, 32), 24, 25, 0.5) == 25
+
+
 @given(st.lists(st.floats(0.0, 512.0), min_size=2, max_size=12))
 def test_tickets_shrink_with_the_share(shares: list[float]) -> None:
     sizes = plan.ladder(512, 4)

@@ -57,9 +57,11 @@ def maker(request: pytest.FixtureRequest) -> Maker:
 def test_promises_hold_and_the_run_ends(maker: Maker, schedule: Schedule) -> None:
     outcome = schedule.run(maker(schedule))
     assert outcome.finish is not None
-    refused = any(host.refused == 1 for host in schedule.cluster.hosts)
-    declined = any(host.declines == 1 for host in schedule.cluster.hosts)
-    assert outcome.finish.ok or refused or declined or "refused" in outcome.finish.reason
+    # A short epoch may be refused, or declined, as a whole, by workers that each do so only now and then.
+    reason = outcome.finish.reason
+    refused = any(host.refused for host in schedule.cluster.hosts) and "refused" in reason
+    declined = any(host.declines for host in schedule.cluster.hosts) and "never called optimizer.step()" in reason
+    assert outcome.finish.ok or refused or declined
 
 
 @given(schedule=schedules(faults=False))

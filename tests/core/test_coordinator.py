@@ -64,6 +64,13 @@ def test_a_pace_of_nothing_is_no_measurement() -> None:
     assert run.coordinator.state.members[1].pace.value == 50.0
 
 
+def test_a_pace_below_one_sample_a_second_is_one() -> None:
+    run = Script(Balanced())
+    run.join(0, pace=50.0)
+    run.join(1, pace=0.5)
+    assert run.coordinator.state.members[1].pace.value == 0.5
+
+
 def test_who_has_nothing_to_do_is_ready_now() -> None:
     run = Script(Balanced(), workers=2)
     run.join(0)

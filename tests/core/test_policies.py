@@ -78,6 +78,9 @@ class Told(Synchronous):
     def settled(self, state: RunState, member: Member, samples: int, now: float) -> None:
         self._note("settled", state)
 
+    def granted(self, state: RunState, member: Member, lot: Lot) -> None:
+        self._note("granted", state)
+
     def opened(self, state: RunState, lot: Lot) -> tuple[()]:
         self._note("opened", state)
         return ()
@@ -89,7 +92,7 @@ def test_a_policy_is_told_of_its_run() -> None:
     run.join(0, 1)
     run.tell(e.Left(1, "died"))
     run.work(0)
-    assert set(policy.states) == {"came", "opened", "went", "settled"}
+    assert set(policy.states) == {"came", "opened", "granted", "went", "settled"}
     assert set.union(*policy.states.values()) == {id(run.coordinator.state)}
 
 

@@ -172,7 +172,7 @@ def test_staleness_is_named_with_the_options_that_the_policy_has(
     (warning,) = (warning for _, warning in training.warnings(_risen(5.0), options))
     assert warning.cause == "staleness"
     assert "50% of the last samples" in warning.text
-    assert advice.lower() in warning.text.lower()
+    assert f" on old parameters. {advice[:1].upper()}{advice[1:]}. If --policy synchronous " in warning.text
     names = ("--stale-fraction", "--bound", "--delay", "s_max", "rate_scaling")
     assert [name in warning.text for name in names] == [name in advice for name in names]
 
@@ -320,7 +320,7 @@ def test_the_coordinator_tells_who_was_refused() -> None:
     script.join(0, 1)
     _run(script, lambda *_: 1.0, lambda worker: NOT_FINITE if worker else "ok")
     (warning,) = script.of(c.Warn)
-    assert warning.text.startswith("worker 1: 1 contribution was refused")
+    assert warning.text.startswith(f"worker 1: 1 contribution was refused (32 samples): {NOT_FINITE}.")
 
 
 def test_a_run_that_is_given_up_says_first_what_it_may_be() -> None:

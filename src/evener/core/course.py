@@ -80,9 +80,7 @@ class Course:
         return None if any(lot.epoch == epoch.index for lot in self._state.ledger.lots.values()) else epoch
 
     def end(self, epoch: Epoch) -> c.EndEpoch:
-        """Close the books of ``epoch``."""
-        if self._next_epoch == epoch.index and epoch.unlotted == 0:
-            self._next_epoch += 1
+        """Close the books of ``epoch``, which :meth:`open_lots` has gone past."""
         self._ended += 1
         self._snapshots.add(epoch.index)
         del self._state.ledger.epochs[epoch.index]

@@ -30,7 +30,7 @@ class WorkerCore:
         self.current: e.Granted | None = None
         self.queue: list[e.Granted] = []
         self.held: list[tuple[e.Granted, int]] = []
-        self._free_since = 0.0
+        self._began = 0.0
         self._pulling = False
 
     def handle(self, event: e.WorkerEvent, now: float) -> list[c.WorkerCommand]:
@@ -73,8 +73,7 @@ class WorkerCore:
             out.append(c.Tell(e.Declined(self.worker, done.ticket)))
         else:
             self.held.append((done, self.installed))
-            out.append(c.Tell(e.Computed(self.worker, done.ticket, now - self._free_since)))
-        self._free_since = now
+            out.append(c.Tell(e.Computed(self.worker, done.ticket, now - self._began)))
 
     def _next(self, now: float, out: list[c.WorkerCommand]) -> None:
         ticket = next((t for t in self.queue if t.min_version <= self.received), None)
@@ -88,7 +87,7 @@ class WorkerCore:
                 self.installed = self.received
                 out.append(c.Install(self.installed))
             self.current = ticket
-            self._free_since = now
+            self._began = now
             out.append(c.Tell(e.Started(self.worker, ticket.ticket, self.installed)))
             out.append(c.Compute(ticket.ticket, ticket.epoch, ticket.ranges, self.installed, ticket.step))
         # One request at a time: the answer is the newest version there is, so a slow link gets no backlog. It is
