@@ -76,7 +76,8 @@ def test_a_transfer_of_several_frames() -> None:
 
 def test_a_model_that_computes_more_is_slower() -> None:
     shallow, deep = (measured(setup(depth=depth), 32, seconds=0.5) for depth in (1, 200))
-    assert deep.line.pace < shallow.line.pace / 2
+    # The quickest repeat of each: whatever else this machine does can only make one slower.
+    assert min(deep.durations[32]) > 2 * min(shallow.durations[32])
     assert deep.parameters == shallow.parameters
 
 
