@@ -17,17 +17,7 @@ from . import systems
 from .goals import Found
 from .results import Row, Session, Spread
 
-STYLE: dict[Any, Any] = {
-    "figure.dpi": 110,
-    "savefig.bbox": "tight",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e4e4e4",
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-}
+STYLE = Path(__file__).parents[1] / "docs" / "results" / "plots.mplstyle"
 
 OURS, THEIRS = "#0072b2", "#999999"
 """From Okabe and Ito's palette, which colour-blind readers can tell apart."""
@@ -38,7 +28,7 @@ MET = {True: "#009e73", False: "#d55e00", None: "#999999"}
 def draw(folder: Path, session: Session, goals: Sequence[Found]) -> list[Path]:
     """Write the plots of a session; those of which nothing was measured are left out."""
     mark = " (throttled)" if session.missing else ""
-    with plt.rc_context(STYLE):
+    with plt.style.context(STYLE):
         made = [_limit(folder / f"{session.plan}-limit.png", session.rows(), mark)]
         made.append(_goals(folder / f"{session.plan}-goals.png", goals, mark))
     return [path for path in made if path is not None]

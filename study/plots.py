@@ -18,22 +18,7 @@ from .grid import POLICIES, Problem
 from .results import Result
 from .tables import Pair
 
-plt.rcParams.update(
-    {
-        "figure.dpi": 110,
-        "savefig.bbox": "tight",
-        "font.size": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "grid.color": "#e4e4e4",
-        "grid.linewidth": 0.6,
-        "axes.axisbelow": True,
-        "legend.frameon": False,
-        "lines.linewidth": 1.5,
-        "svg.hashsalt": "evener",
-    }
-)
+plt.style.use(Path(__file__).parents[1] / "docs" / "results" / "plots.mplstyle")
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart. One hue per policy; ours is blue.
 COLOURS = {

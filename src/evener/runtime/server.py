@@ -324,8 +324,3 @@ class Server:
             indices = b"".join(order[start * 8 : stop * 8] for start, stop in grant.ranges)
             message = e.Granted(grant.ticket, grant.epoch, grant.step, grant.group, grant.ranges, grant.min_version)
             self._peers.say(peer.name, message, indices)
-
-
-def process_cpu() -> float:
-    """CPU seconds this process has used."""
-    return time.process_time()

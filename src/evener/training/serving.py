@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import tempfile
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +18,7 @@ from ..core import commands as c
 from ..core import events as e
 from ..core.coordinator import Coordinator
 from ..runtime.place import Place, since
-from ..runtime.server import Server, process_cpu
+from ..runtime.server import Server
 from ..runtime.transport import Listener
 from ..runtime.worker import RunError
 from ..trace import Writer
@@ -94,7 +95,7 @@ class ServerSession(Session):
     def _start(self, epochs: int) -> None:
         place = self._place
         settings = self._setup.settings(place, epochs)
-        self._cpu_before = process_cpu()
+        self._cpu_before = time.process_time()
         self._account.open(settings, self._policy, self._master, self._setup.positions)
         self._server = Server(
             self._listener,
@@ -170,7 +171,7 @@ class ServerSession(Session):
             self._server.now(),
             ok=ok,
             reason=reason,
-            server_cpu_s=process_cpu() - self._cpu_before,
+            server_cpu_s=time.process_time() - self._cpu_before,
             workers_cpu_s=self._server.workers_cpu,
             parameters_sha256=self._master.fingerprint(),
         )
