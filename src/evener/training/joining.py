@@ -20,6 +20,7 @@ from . import reproducible
 from .alone import AloneSession
 from .chance import Seeds, set_seed
 from .errors import ScriptError, in_a_line
+from .heap import keep_freed_memory
 from .measuring import LimitSession
 from .profiling import ProfileSession
 from .serving import ServerSession
@@ -47,6 +48,8 @@ def join() -> Session:
         set_seed(Seeds(place.seed).script(), devices=True)
     elif place.threads:
         torch.set_num_threads(place.threads)
+    if place.role != "limit":  # what is measured there is a plain loop
+        keep_freed_memory()
     _quiet_errors()
     # torch knows no read-only tensors and warns that what arrived, or is shared, could be written to. It is only read.
     warnings.filterwarnings("ignore", message="The given buffer is not writable")
@@ -62,6 +65,7 @@ def join() -> Session:
 def _to_measure(request: Request) -> Session:
     if request.threads:
         torch.set_num_threads(request.threads)
+    keep_freed_memory()  # as a worker does
     _quiet_errors()
     return ProfileSession(request, choose_device(""))
 
