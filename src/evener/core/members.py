@@ -19,6 +19,10 @@ SLOWER = 0.97
 """A larger micro-batch is avoided when its rate is less than this part of the best one's."""
 
 
+DEVIATION = 1.25
+"""Standard deviation of a normal variable by its mean absolute deviation, which outliers move less: √(π/2)."""
+
+
 @dataclass(slots=True)
 class Mean:
     """An exponentially weighted mean; the first observation replaces the guess.
@@ -44,6 +48,7 @@ class Member:
 
     Attributes:
         pace: samples/s it computes now, loading and installing included.
+        noise: standard deviation of the logarithm of what a micro-batch takes, by what was expected.
         uplink: seconds from the end of a push's last micro-batch to its arrival.
         turn: seconds from the end of a push's last micro-batch to newer parameters at the worker (``δ`` in the docs).
         downlink: seconds from the publication of parameters to their being at the worker.
@@ -60,6 +65,7 @@ class Member:
     pace: Mean
     lookahead: int
     version: int
+    noise: Mean = field(default_factory=lambda: Mean(0.1, gain=0.05, known=True))
     uplink: Mean = field(default_factory=lambda: Mean(0.005))
     turn: Mean = field(default_factory=lambda: Mean(0.02))
     downlink: Mean = field(default_factory=lambda: Mean(0.015))
@@ -75,6 +81,8 @@ class Member:
 
     def learn(self, size: int, seconds: float) -> None:
         """A micro-batch of ``size`` samples took ``seconds``."""
+        if self.pace.known:
+            self.noise.add(DEVIATION * abs(math.log(seconds / self.seconds(size))))
         self.pace.add(size / seconds)
         recent = self.recent.setdefault(size, deque(maxlen=REMEMBERED))
         recent.append(size / seconds)

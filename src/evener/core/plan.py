@@ -6,9 +6,11 @@ Pure functions of numbers, so that each can be checked by hand.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
+from statistics import NormalDist
 
 USEFUL = 16
 """Smallest micro-batch that a device computes efficiently and that BatchNorm bears, in samples."""
@@ -45,6 +47,14 @@ def ceil_to(sizes: Sequence[int], wanted: float) -> int:
 CRUMBS = 1.25
 """A worker takes the last samples of a step along if they are at most this multiple of its share."""
 
+
+RAREST = 0.01
+"""Chance of landing late below which it is not planned for: nobody knows durations that well."""
+
+HOLDS_UP = 0.8
+"""Part of the time by which one lands late that the others have nothing else to do."""
+
+_NORMAL = NormalDist()
 
 Basin = tuple[float, float, int]
 """A worker that can take part: the time from which its samples count, its samples/s, and who it is.
@@ -123,6 +133,21 @@ def whole_tickets_without(seconds: Sequence[float], tickets: int) -> list[float]
         else:  # more than half of them are its own, which is true of one worker at most
             found.append(whole_tickets([*seconds[:worker], *seconds[worker + 1 :]], tickets))
     return found
+
+
+def caution(part: float, noise: float) -> float:
+    """The part of its share that a worker is planned with, who has ``part`` of all paces.
+
+    A newsvendor's choice (Arrow, Harris and Marschak 1951): landing late idles all others, landing early only itself,
+    so it should land in time with probability ``1 − part``. Durations are taken to be log-normal; ``noise`` is the
+    standard deviation of their logarithm, of which :data:`HOLDS_UP` counts.
+
+    >>> [round(caution(part, noise=0.3), 2) for part in (1.0, 0.5, 0.25, 0.05)]
+    [1.0, 1.0, 0.85, 0.67]
+    """
+    if part >= 0.5:  # or it would be given more than its share
+        return 1.0
+    return math.exp(-HOLDS_UP * noise * _NORMAL.inv_cdf(1.0 - max(part, RAREST)))
 
 
 def ticket_size(sizes: Sequence[int], share: float, free: int, fraction: float) -> int:

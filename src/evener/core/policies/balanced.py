@@ -18,9 +18,6 @@ from .base import Assignment, Late, Policy, whole
 FRACTION = 0.6
 """Of its share of a step's remainder, what a worker gets as one ticket (guided self-scheduling)."""
 
-CAUTION = 0.9
-"""Part of a worker's share that is planned with: durations vary, and landing late costs more than landing early."""
-
 WORTHWHILE = 0.5
 """A share under this part of the smallest ticket is never worth a ticket."""
 
@@ -104,10 +101,10 @@ class Balanced(Policy):
             return None
         for step, mine, close in self._forecast.steps(member):
             start, pace, _ = mine
-            share = CAUTION * pace * (close - start)
+            part = pace / (pace + team.others_pace(member))
+            share = plan.caution(part, member.noise.value) * pace * (close - start)
             # A ticket larger than the share lands late and keeps the others waiting; none at all wastes the share.
             # The smaller a worker's part of the total pace, the more it would take from the others.
-            part = pace / (pace + team.others_pace(member))
             if share < max(WORTHWHILE, 1 - part) * sizes[0] and not step.lands_first(mine, sizes[0]):
                 continue
             return self._ticket(member, step.lot, share, sizes, self._forecast.promised)
