@@ -122,7 +122,7 @@ class Balanced(Policy):
             return Assignment(lot, size, lot.index)
         # The weights of this step are not at the worker yet. It may start without them only within the budget, and
         # then on no more than the wait is worth: what began stale stays stale.
-        wait = plan.ceil_to(sizes, member.pace.value * member.turn.value)
+        wait = plan.floor_to(sizes, member.pace.value * member.turn.value)
         hide = min(wait, plan.floor_to(sizes, share), lot.free)
         first = not any(t.lot is lot for t in member.tickets.values())
         if (first and member.worker in self._runners) or self._bank - promised >= hide:
@@ -159,7 +159,7 @@ class Balanced(Policy):
         """What running ahead is worth: the wait it saves, or all that ``member`` does if it cannot help otherwise."""
         seconds, step, fits = self._fit(state, member)
         hidden = member.pace.value * member.turn.value
-        stale = plan.ceil_to(self._sizes_for(state, member), hidden)
+        stale = plan.floor_to(self._sizes_for(state, member), hidden)
         if not fits:
             a_step = stale * min(1.0, step / seconds)
             return plan.Runner(member.worker, a_step, a_step)
