@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo demo-quick test mutants lint compare study study-quick bench bench-quick clean
+.PHONY: demo demo-quick test mutants lint compare study study-quick bench bench-quick bench-server clean
 
 demo: $(VENV)/.installed
 	$(BIN)/evener demo
@@ -46,6 +46,10 @@ bench: $(VENV)/.study
 
 bench-quick: $(VENV)/.study
 	$(BIN)/python -m benchmarks.run quick
+
+# How much the server takes, against a bare loop: some ten minutes, an otherwise idle machine, no root.
+bench-server: $(VENV)/.study
+	$(BIN)/python -m benchmarks.server
 
 $(VENV)/.python:
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "evener needs Python 3.11 or newer; set PYTHON="'

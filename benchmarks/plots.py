@@ -47,7 +47,7 @@ def _limit(file: Path, rows: Sequence[Row], mark: str) -> Path | None:
         axis.barh(
             [systems.find(row.system).title for row in group],
             [spread.median for spread in spreads],
-            xerr=_errors(spreads),
+            xerr=errors(spreads),
             color=[OURS if systems.find(row.system).runner == "evener" else THEIRS for row in group],
             error_kw={"elinewidth": 0.8},
         )
@@ -58,7 +58,7 @@ def _limit(file: Path, rows: Sequence[Row], mark: str) -> Path | None:
         axis.grid(axis="y", visible=False)
     figure.supxlabel("share of the limit: median, least and greatest", fontsize=9)
     figure.tight_layout()
-    return _save(figure, file)
+    return save(figure, file)
 
 
 def _goals(file: Path, goals: Sequence[Found], mark: str) -> Path | None:
@@ -70,7 +70,7 @@ def _goals(file: Path, goals: Sequence[Found], mark: str) -> Path | None:
     axis.barh(
         [one.measure for one, _ in measured],
         [spread.median for spread in scaled],
-        xerr=_errors(scaled),
+        xerr=errors(scaled),
         color=[MET[one.met] for one, _ in measured],
         error_kw={"elinewidth": 0.8},
     )
@@ -79,14 +79,16 @@ def _goals(file: Path, goals: Sequence[Found], mark: str) -> Path | None:
     axis.tick_params(axis="y", labelsize=7)
     axis.grid(axis="y", visible=False)
     axis.invert_yaxis()
-    return _save(figure, file)
+    return save(figure, file)
 
 
-def _errors(spreads: Sequence[Spread]) -> list[list[float]]:
+def errors(spreads: Sequence[Spread]) -> list[list[float]]:
+    """How far down and up the bars go, as matplotlib wants it."""
     return [[one.median - one.least for one in spreads], [one.most - one.median for one in spreads]]
 
 
-def _save(figure: Any, file: Path) -> Path:
+def save(figure: Any, file: Path) -> Path:
+    """Write it, with nothing in it that differs from one time to the next, and forget it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, metadata={"Software": None})
     plt.close(figure)

@@ -47,9 +47,9 @@ def goals_table(goals: Sequence[Found]) -> list[str]:
         cell = [
             one.measure,
             f"≥ {one.goal:g}",
-            _text(one.found, "{:.3f}" if one.goal < 1 else "{:.2f}"),
+            text(one.found, "{:.3f}" if one.goal < 1 else "{:.2f}"),
             str(one.count),
-            _text(one.stale_fraction, "{:.1%}"),
+            text(one.stale_fraction, "{:.1%}"),
             MET[one.met],
             one.why.replace("|", "/").replace("\n", " "),
         ]
@@ -77,17 +77,18 @@ def cells(row: Row) -> list[str]:
     """What one line says."""
     return [
         systems.find(row.system).title,
-        _text(row.samples_per_second, "{:.0f}") if row.count else "failed",
-        _text(row.utilisation, "{:.3f}"),
+        text(row.samples_per_second, "{:.0f}") if row.count else "failed",
+        text(row.utilisation, "{:.3f}"),
         " ".join(f"{share.median:.2f}" for share in row.hosts if share),
-        _text(row.server_cpu, "{:.2f}"),
-        _text(row.overhead, "{:.0%}"),
-        _text(row.stale_fraction, "{:.1%}"),
+        text(row.server_cpu, "{:.2f}"),
+        text(row.overhead, "{:.0%}"),
+        text(row.stale_fraction, "{:.1%}"),
         str(row.count),
     ]
 
 
-def _text(spread: Spread | None, form: str) -> str:
+def text(spread: Spread | None, form: str) -> str:
+    """The median, and in brackets the least and the greatest where they differ; nothing of nothing."""
     if spread is None:
         return ""
     median, least, most = (form.format(value) for value in (spread.median, spread.least, spread.most))
