@@ -85,12 +85,12 @@ def table(group: Sequence[Row]) -> list[str]:
         cells = [
             str(row.workers),
             TITLES[row.system],
-            text(row.steps_per_second, "{:.3g}"),
-            text(row.contributions_per_second, "{:.0f}") if row.count else "failed",
+            _text(row.steps_per_second),
+            _text(row.contributions_per_second) if row.count else "failed",
             text(row.gigabytes_per_second, "{:.2f}"),
-            text(row.cpu_ms_per_step, "{:.3g}"),
+            _text(row.cpu_ms_per_step),
             text(row.ratio, "{:.2f}"),
-            _median(row.cpu_ms_per_contribution, "{:.3g}"),
+            _median(row.cpu_ms_per_contribution),
             _median(row.cores, "{:.2f}"),
             ", ".join(_median(one, "{:.0%}") for one in busy),
             _median(row.clients_cores, "{:.2f}"),
@@ -108,7 +108,7 @@ def figures(found: Sequence[Row]) -> str:
     """For the page: what evener's server takes at most, by size of the model."""
     lines = [
         "| parameters | contributions/s, at most | GB/s then, in and out | with workers | server CPU, ms/contribution "
-        "| × the bare loop's | a server with cores of its own, contributions/s |",
+        "| × the bare loop's | contributions/s, were the busiest thread never to wait |",
         "|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for parameters, group in groupby(found, lambda row: row.parameters):
@@ -116,15 +116,15 @@ def figures(found: Sequence[Row]) -> str:
         known = [(row, rate.median) for row, rate in ours if rate is not None]
         if not known:
             continue
-        best, rate = max(known, key=lambda pair: pair[1])
+        best, _ = max(known, key=lambda pair: pair[1])
         cells = [
             millions(parameters),
-            f"{rate:.0f}",
+            _median(best.contributions_per_second),
             _median(best.gigabytes_per_second, "{:.2f}"),
             str(best.workers),
-            _median(best.cpu_ms_per_contribution, "{:.3g}"),
+            _median(best.cpu_ms_per_contribution),
             _median(best.ratio, "{:.2f}"),
-            _median(best.one_core_limit, "{:.0f}"),
+            _median(best.one_core_limit),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -135,5 +135,14 @@ def block(found: Sequence[Row], machine: Mapping[str, Any]) -> str:
     return f"{figures(found)}\n\nMeasured on {machine['cores']} cores ({machine['cpu']}), which the clients share."
 
 
-def _median(spread: Spread | None, form: str) -> str:
-    return "" if spread is None else form.format(spread.median)
+def _form(spread: Spread) -> str:
+    """Three digits, and none behind the point where there are more before it."""
+    return "{:.3g}" if spread.most < 999 else "{:.0f}"
+
+
+def _text(spread: Spread | None) -> str:
+    return "" if spread is None else text(spread, _form(spread))
+
+
+def _median(spread: Spread | None, form: str = "") -> str:
+    return "" if spread is None else (form or _form(spread)).format(spread.median)
