@@ -28,16 +28,14 @@ class Synchronous(Policy):
 
     def assign(self, state: RunState, member: Member, now: float) -> Assignment | None:
         """An equal part of the first lot that owes this worker one."""
-        live = {m.worker for m in state.active()}
         for lot in state.lots():
             if lot.free == 0:
                 continue
             # Who is still to be served of this lot. Fixed when the lot is first handed out, so that shares are
             # equal; once all are served, what has come back is shared out anew.
-            waiting = self._waiting.get(lot.index, set()) & live
+            waiting = self._waiting.get(lot.index)
             if not waiting:
-                waiting = set(live)
-            self._waiting[lot.index] = waiting
+                waiting = self._waiting[lot.index] = {m.worker for m in state.active()}
             if member.worker in waiting:
                 size = max(math.ceil(lot.free / len(waiting)), min(2, lot.free))
                 return Assignment(lot, size, lot.index)
@@ -46,6 +44,11 @@ class Synchronous(Policy):
     def granted(self, state: RunState, member: Member, lot: Lot) -> None:
         """It has been served."""
         self._waiting[lot.index].discard(member.worker)
+
+    def went(self, state: RunState, member: Member, now: float) -> None:
+        """Nobody waits for it to be served; should it come back, it takes part from the next lot on."""
+        for waiting in self._waiting.values():
+            waiting.discard(member.worker)
 
     def closed(self, state: RunState, lot: Lot) -> None:
         """Forget the lot."""
