@@ -12,6 +12,21 @@ from .statistics import Pool
 from .store import FlatStore
 
 
+class _Room:
+    """Where a contribution is summed up: the bytes that are sent, and views of them."""
+
+    def __init__(self, store: FlatStore) -> None:
+        self.payload = torch.empty(store.push_bytes, dtype=torch.uint8)
+        self.memory = _memory(self.payload)
+        head = store.statistics.pooled_bytes
+        self.pool: Pool = store.statistics.new_pool(_memory(self.payload[:head]) if head else None)
+        self.gradient = self.payload[head:].view(store.dtype)
+        # Gradients are summed where they are computed; the payload is where the bytes leave from.
+        on_device = store.device.type != "cpu"
+        self.flat = torch.empty_like(self.gradient, device=store.device) if on_device else self.gradient
+        self.views = store.split(self.flat)
+
+
 class GradientSum:
     """The running mean ``ḡ`` of the micro-batches of a contribution, weighted, in one flat buffer.
 
@@ -21,22 +36,10 @@ class GradientSum:
 
     def __init__(self, store: FlatStore) -> None:
         self._store = store
-        self._spare: list[Tensor] = []
-        self._fresh()
-
-    def _fresh(self) -> None:
-        size = self._store.push_bytes
-        self.payload = self._spare.pop() if self._spare else torch.empty(size, dtype=torch.uint8)
-        head = self._store.statistics.pooled_bytes
-        self.pool: Pool = self._store.statistics.new_pool(_memory(self.payload[:head]) if head else None)
-        self.pool.whole[:] = 0
-        self._gradient = self.payload[head:].view(self._store.dtype)
-        # Gradients are summed where they are computed; the payload is where the bytes leave from.
-        on_device = self._store.device.type != "cpu"
-        self._flat = torch.empty_like(self._gradient, device=self._store.device) if on_device else self._gradient
-        self._views = self._store.split(self._flat)
-        self.weight = 0.0
-        self.present = bytearray(len(self._store.parameters))
+        self._spare: list[_Room] = []
+        self._lent: list[_Room] = []
+        self._room = _Room(store)
+        self.drop()
 
     def add(self, weight: float) -> None:
         """Mix in the gradients that the parameters hold now.
@@ -50,7 +53,7 @@ class GradientSum:
         views: list[Tensor] = []
         gradients: list[Tensor] = []
         with torch.no_grad():
-            for index, (parameter, view) in enumerate(zip(self._store.parameters, self._views, strict=True)):
+            for index, (parameter, view) in enumerate(zip(self._store.parameters, self._room.views, strict=True)):
                 gradient = parameter.grad
                 if gradient is None:
                     # No gradient is a gradient of zero here; whether it had one anywhere is told apart by a flag.
@@ -68,26 +71,34 @@ class GradientSum:
                 torch._foreach_copy_(views, gradients)
             elif views:
                 torch._foreach_lerp_(views, gradients, share)
-        self._store.statistics.collect(self.pool)
+        self._store.statistics.collect(self._room.pool)
 
     def take(self) -> tuple[memoryview, float, bytes]:
-        """The contribution's bytes, weight and gradient flags (empty: all set); a new one begins."""
-        if self._flat is not self._gradient:
-            self._gradient.copy_(self._flat)
-        flags = b"" if all(self.present) else bytes(self.present)
-        taken = self.payload, self.weight
-        self._fresh()
-        return _memory(taken[0]), taken[1], flags
+        """The contribution's bytes, weight and gradient flags (empty: all set); a new one begins.
+
+        The bytes are the caller's until :meth:`give_back`.
+        """
+        room = self._room
+        if room.flat is not room.gradient:
+            room.gradient.copy_(room.flat)
+        taken = room.memory, self.weight, b"" if all(self.present) else bytes(self.present)
+        self._lent.append(room)
+        # Used again while its pages are at hand: a fresh one costs a page fault for each of them.
+        self._room = self._spare.pop() if self._spare else _Room(self._store)
+        self.drop()
+        return taken
 
     def give_back(self, payload: memoryview) -> None:
         """The bytes were sent; their buffer may be used again."""
-        self._spare.append(torch.frombuffer(payload, dtype=torch.uint8))
+        room = next(room for room in self._lent if room.memory is payload)
+        self._lent.remove(room)
+        self._spare.append(room)
 
     def drop(self) -> None:
         """Forget the contribution under way."""
         self.weight = 0.0
         self.present = bytearray(len(self._store.parameters))
-        self.pool.whole[:] = 0
+        self._room.pool.whole[:] = 0
 
 
 def _memory(tensor: Tensor) -> memoryview:
