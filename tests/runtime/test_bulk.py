@@ -176,6 +176,19 @@ def test_a_push_may_be_kept_while_the_next_one_comes(bulk: ServerBulk) -> None:
     assert [one and brief(one[1]) for one in kept] == [(SIZE, {1}), (SIZE, {2})]
 
 
+def test_pushes_go_round_in_few_buffers(bulk: ServerBulk) -> None:
+    buffers = []
+    for number in range(1, 20):
+        assert bulk.push(b"a", p.Push(number, (number,), (0,), 1.0), filled(number, FIRST)) is None
+        assert bulk.push(b"a", p.Part(number, MIDDLE[0]), filled(number, MIDDLE)) is None
+        found = bulk.push(b"a", p.Part(number, LAST[0]), filled(number, LAST))
+        assert found is not None
+        assert brief(found[1]) == (SIZE, {number})
+        buffers.append(found[1].obj)  # all are kept here, so that none has the identity of one that is no more
+        bulk.give_back(found[1])
+    assert len({id(buffer) for buffer in buffers}) == 1
+
+
 def test_a_push_in_one_chunk_is_used_where_it_lies(wire: Wire) -> None:
     bulk = ServerBulk(filled(0), filled(0), 5, wire.send, wire.say)
     bulk.join(b"a")

@@ -243,9 +243,12 @@ class Server:
 
     def _let_go(self, worker: int, push: int) -> None:
         """The contribution is not needed any more, nor the worker's memory that it may lie in."""
-        head, _ = self._pushes.pop((worker, push), (None, None))
+        head, payload = self._pushes.pop((worker, push), (None, None))
+        if head is None or payload is None:
+            return
+        self._bulk.give_back(payload)
         peer = self._peers.numbered(worker)
-        if head is not None and head.offer is not None and peer is not None:
+        if head.offer is not None and peer is not None:
             self._peers.say(peer.name, p.Taken(head.offer.key))
 
     def _gone(self, peer: Peer, reason: str) -> None:

@@ -68,6 +68,7 @@ class ServerBulk:
         self.offer = self._probe.offer if self._probe is not None else None
         self._pool = Pool(len(parameters))
         self._unread: set[bytes] = set()
+        self._spare: list[bytearray] = []
         if (room := self.room()) is not None:
             fill(room, parameters)
             self._parameters = room
@@ -143,9 +144,10 @@ class ServerBulk:
     # Up: contributions ----------------------------------------------------------------------------------------
 
     def push(self, name: bytes, message: p.Push | p.Part, chunk: Buffer) -> tuple[p.Push, Buffer] | None:
-        """Take a contribution, or a chunk of it. Returns head and bytes of what is whole now; the bytes may be kept.
+        """Take a contribution, or a chunk of it. Returns head and bytes of what is whole now.
 
-        Those of a head with an offer are the worker's memory, which it leaves alone until it is told :class:`Taken`.
+        The bytes may be kept until :meth:`give_back`. Those of a head with an offer are the worker's memory, which it
+        leaves alone until it is told :class:`Taken`.
 
         Raises:
             LostError: what was pushed is not here, or not all of it. The worker has to join again.
@@ -159,7 +161,7 @@ class ServerBulk:
             worker.pushed = True
             if len(chunk) == self._push_bytes:
                 return message, chunk  # all in one: it is used where it lies
-            worker.coming = message, Assembly(f"push {message.push}", bytearray(self._push_bytes))
+            worker.coming = message, Assembly(f"push {message.push}", self._buffer())
             offset = 0
         else:
             if not worker.pushed:
@@ -173,6 +175,15 @@ class ServerBulk:
             return None
         worker.coming = None
         return head, memoryview(assembly.buffer)
+
+    def give_back(self, contribution: Buffer) -> None:
+        """The bytes of a contribution that :meth:`push` returned are not needed any more."""
+        # One for each worker, at most, waits for the next: fresh memory costs a page fault for each of its pages.
+        if isinstance(contribution.obj, bytearray) and len(self._spare) < len(self._workers):
+            self._spare.append(contribution.obj)
+
+    def _buffer(self) -> bytearray:
+        return self._spare.pop() if self._spare else bytearray(self._push_bytes)
 
     def _read(self, name: bytes, worker: _Worker, offer: p.Offer) -> Buffer:
         if offer.size != self._push_bytes:
