@@ -19,7 +19,7 @@ from ..core.ranges import Range
 from ..core.worker import WorkerCore
 from . import protocol as p
 from .bulk.memory import fill
-from .bulk.worker import WorkerBulk
+from .bulk.worker import Bytes, WorkerBulk
 from .line import Line, RunError
 from .numeric import Buffer
 
@@ -31,7 +31,7 @@ class Install:
     """Copy ``data`` over the model's parameters; they are ``version``."""
 
     version: int
-    data: bytearray
+    data: Bytes
 
 
 @dataclass(frozen=True, slots=True)

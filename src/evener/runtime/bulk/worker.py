@@ -10,6 +10,9 @@ from ..numeric import Buffer
 from .chunks import Assembly, cut
 from .memory import Attachments, Pool, attach, fill, probe
 
+Bytes = Buffer | bytearray
+"""Of a version: a frame as it came, or a buffer that is used again."""
+
 
 class WorkerBulk:
     """Puts versions together and cuts contributions. Not locked: used with the line's lock held.
@@ -32,7 +35,7 @@ class WorkerBulk:
     line: Line
 
     def __init__(self, size: int, memory: bool = False) -> None:
-        self.at_hand: tuple[int, bytearray] | None = None
+        self.at_hand: tuple[int, Bytes] | None = None
         self.constants = Assembly("the untrained state", bytearray())
         self._size = size
         self._free: list[bytearray] = []
@@ -104,8 +107,10 @@ class WorkerBulk:
     def _version(self, version: int, offset: int, chunk: Buffer) -> bool:
         if offset == 0:
             self._drop()
-            self._coming = version, Assembly(f"version {version}", self._buffer())
             self._torn = False
+            if len(chunk) == self._size:
+                return self._whole(version, chunk)  # all in one: it is used where it lies
+            self._coming = version, Assembly(f"version {version}", self._buffer())
         elif self._coming is None or self._coming[0] != version or self._coming[1].filled != offset:
             # The chunks before it were lost with a connection. Its rest is of no use: ask again, once.
             self._drop()
@@ -133,7 +138,7 @@ class WorkerBulk:
             return False
         return self._whole(version, buffer)
 
-    def _whole(self, version: int, buffer: bytearray) -> bool:
+    def _whole(self, version: int, buffer: Bytes) -> bool:
         if self.at_hand is not None and self.at_hand[0] > version:
             # Asked for twice, and overtaken by the later answer.
             self.give_back(buffer)
@@ -155,15 +160,16 @@ class WorkerBulk:
         """Whether this version, or a newer one, is here or under way."""
         return any(one is not None and one[0] >= version for one in (self._coming, self.at_hand))
 
-    def take(self) -> tuple[int, bytearray]:
+    def take(self) -> tuple[int, Bytes]:
         """The version at hand, now the caller's until it gives the bytes back."""
         assert self.at_hand is not None
         taken, self.at_hand = self.at_hand, None
         return taken
 
-    def give_back(self, buffer: bytearray) -> None:
+    def give_back(self, buffer: Bytes) -> None:
         """These bytes are no longer needed: they may be overwritten."""
-        self._free.append(buffer)
+        if isinstance(buffer, bytearray):
+            self._free.append(buffer)
 
     def discard(self) -> None:
         """Nobody will take the version at hand."""
