@@ -152,6 +152,16 @@ def test_who_saves_most_for_its_staleness_runs_first() -> None:
     assert plan.choose_runners(team, 40) == {0, 1}
 
 
+@given(st.floats(0.0, 1.0), st.floats(0.0, 1.0), st.floats(0.0, 2.0), st.floats(0.0, 2.0))
+def test_the_slower_and_the_noisier_the_more_cautious(part: float, other: float, noise: float, more: float) -> None:
+    assert 0 < plan.caution(part, noise) <= 1
+    assert plan.caution(min(part, other), max(noise, more)) <= plan.caution(max(part, other), min(noise, more))
+
+
+def test_nobody_is_planned_with_less_for_noise_that_there_is_not() -> None:
+    assert {plan.caution(part, noise=0.0) for part in (0.01, 0.3, 1.0)} == {1.0}
+
+
 def test_the_nearest_sizes() -> None:
     sizes = (16, 24, 32)
     assert [plan.floor_to(sizes, wanted) for wanted in (3, 16, 31, 99)] == [16, 16, 24, 32]

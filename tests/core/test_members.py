@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from random import Random
+
 import pytest
 
 from evener.core.ledger import Ledger, Ticket, TicketState
@@ -33,6 +36,25 @@ def give(ledger: Ledger, member: Member, lot: int, size: int, needs: int = 0, gr
 def started(ticket: Ticket, at: float | None) -> Ticket:
     ticket.state, ticket.started, ticket.version = TicketState.STARTED, at, 0
     return ticket
+
+
+# How noisy it is --------------------------------------------------------------------------------------------
+
+
+def test_noise_is_the_deviation_of_durations_by_what_was_expected(member: Member) -> None:
+    random = Random(0)
+    for _ in range(300):
+        member.learn(16, 1.6 * math.exp(random.gauss(0.0, 0.3)))
+    assert member.noise.value == pytest.approx(0.3, abs=0.1)
+    for _ in range(100):
+        member.learn(16, 1.6)
+    assert member.noise.value < 0.03
+
+
+def test_the_first_duration_of_all_says_nothing_about_noise(member: Member) -> None:
+    before = member.noise.value
+    member.learn(16, 1000.0)  # its pace was only a guess
+    assert member.noise.value == before
 
 
 # When tickets are due ---------------------------------------------------------------------------------------
