@@ -126,12 +126,18 @@ def test_a_single_sample_that_would_be_left_goes_along() -> None:
     assert plan.ticket_size((16, 24, 32), 24, 25, 0.5) == 25
 
 
-@given(st.lists(st.floats(0.0, 512.0), min_size=2, max_size=12))
+@given(st.lists(st.floats(2 * 16, 512.0), min_size=2, max_size=12))
 def test_tickets_shrink_with_the_share(shares: list[float]) -> None:
     sizes = plan.ladder(512, 4)
     shares.sort()
     granted = [plan.ticket_size(sizes, share, 512, 0.5) for share in shares]
     assert granted == sorted(granted)
+
+
+@given(st.floats(16, 2 * 16, exclude_max=True))
+def test_the_last_ticket_of_a_share_is_all_of_it_that_makes_one(share: float) -> None:
+    sizes = plan.ladder(512, 4)
+    assert plan.ticket_size(sizes, share, 512, 0.5) == plan.floor_to(sizes, share)
 
 
 @given(
