@@ -17,6 +17,7 @@ import evener
 from benchmarks.workloads import LEARNING_RATE, MOMENTUM
 from evener.runtime import protocol as p
 from evener.runtime.place import Place, PolicyChoice
+from evener.training.heap import keep_freed_memory
 from evener.training.store import FlatStore
 
 from .cells import LAYERS, POSITIONS, Cell
@@ -87,6 +88,7 @@ def serve_evener(address: str, cell: Cell, folder: Path) -> None:
 def serve_bare(address: str, cell: Cell, folder: Path) -> None:
     """Receive, add, step, send; until killed. No planning, no record, no checks, and no copy that can be avoided."""
     torch.set_num_threads(1)
+    keep_freed_memory()  # as evener's server does: what it saves is not a matter of planning
     warnings.filterwarnings("ignore", message="The given buffer is not writable")
     model, optimizer = build(cell, folder / "progress")
     store = FlatStore(model, model.parameters())
