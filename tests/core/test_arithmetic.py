@@ -171,7 +171,6 @@ def test_nobody_is_planned_with_less_for_noise_that_there_is_not() -> None:
 def test_the_nearest_sizes() -> None:
     sizes = (16, 24, 32)
     assert [plan.floor_to(sizes, wanted) for wanted in (3, 16, 31, 99)] == [16, 16, 24, 32]
-    assert [plan.ceil_to(sizes, wanted) for wanted in (3, 16, 17, 99)] == [16, 16, 24, 32]
 
 
 def test_a_mean_follows_what_it_sees() -> None:

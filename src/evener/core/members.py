@@ -18,7 +18,6 @@ ENOUGH = 5
 SLOWER = 0.97
 """A larger micro-batch is avoided when its rate is less than this part of the best one's."""
 
-
 DEVIATION = 1.25
 """Standard deviation of a normal variable by its mean absolute deviation, which outliers move less: √(π/2)."""
 

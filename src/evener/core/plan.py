@@ -39,14 +39,8 @@ def floor_to(sizes: Sequence[int], wanted: float) -> int:
     return max((size for size in sizes if size <= wanted), default=sizes[0])
 
 
-def ceil_to(sizes: Sequence[int], wanted: float) -> int:
-    """The smallest of ``sizes`` that is at least ``wanted`` (the largest if none is)."""
-    return min((size for size in sizes if size >= wanted), default=sizes[-1])
-
-
 CRUMBS = 1.25
 """A worker takes the last samples of a step along if they are at most this multiple of its share."""
-
 
 RAREST = 0.01
 """Chance of landing late below which it is not planned for: nobody knows durations that well."""

@@ -122,8 +122,7 @@ class Balanced(Policy):
             return Assignment(lot, size, lot.index)
         # The weights of this step are not at the worker yet. It may start without them only within the budget, and
         # then on no more than the wait is worth: what began stale stays stale.
-        wait = plan.floor_to(sizes, member.pace.value * member.turn.value)
-        hide = min(wait, plan.floor_to(sizes, share), lot.free)
+        hide = min(plan.floor_to(sizes, min(share, member.pace.value * member.turn.value)), lot.free)
         first = not any(t.lot is lot for t in member.tickets.values())
         if (first and member.worker in self._runners) or self._bank - promised >= hide:
             if lot.free - hide < sizes[0]:
