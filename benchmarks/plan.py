@@ -137,6 +137,7 @@ def block(
 
 
 EVENER = ("balanced", "balanced-15", "balanced-25", "balanced-0")
+LAYOUT = ("balanced-first", "limit-channels-last")
 POLICIES = ("asynchronous", "stale", "dynamic", "delayed")
 PEERS = (
     "local-sgd", "local-sgd-equal", "torchft-local-sgd", "torchft-diloco", "torchft-diloco-equal",
@@ -148,11 +149,13 @@ PLANS = {
     "full": (
         block("8-4-2-1", "small", (*EVENER, "ddp", "ddp-oracle"), 3, 6),
         block("8-4-2-1", "small", ("synchronous", *PEERS), 1, 6),
+        block("8-4-2-1", "small", LAYOUT, 2, 5, limit_every=2),
         block("8-4-2-1", "small", ("balanced", "ddp-oracle"), 3, 6, batch=256, limit_every=3),
         block("rotating", "small", ("balanced-20",), 2, 20, limit_every=2),
         block("stalls", "small", ("balanced-20",), 2, 20, limit_every=2),
         block("access", "small", ("balanced-free",), 3, 8, batch=1024, limit_every=3),
-        block("8-4-2-1", "resnet20", ("balanced", "balanced-0"), 3, 16),
+        block("8-4-2-1", "resnet20", ("balanced", "balanced-0"), 3, 14),
+        block("8-4-2-1", "resnet20", ("limit-channels-last",), 1, 8),
         block("straggler", "small", ("balanced", "ddp"), 3, 6, limit_every=3),
         block("equal", "small", ("balanced", "ddp"), 3, 6, limit_every=0),
         block("one", "small", ("balanced", "plain"), 3, 6, batch=512, limit_every=3),

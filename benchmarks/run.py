@@ -115,7 +115,7 @@ class Bench:
                 options=system.options,
             )
             window = Window(WARM, one.window(system))
-            return Measurement(cluster, system, job, sizes if system is LIMIT else ()).run(window)
+            return Measurement(cluster, system, job, sizes if system.runner == LIMIT.runner else ()).run(window)
 
     def _take(self, result: Result) -> None:
         self.session.results.append(result)

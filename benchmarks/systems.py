@@ -55,7 +55,14 @@ LIMIT = System("limit", "the limit: all hosts at once, no communication", "limit
 
 SYSTEMS = (
     LIMIT,
+    System(
+        "limit-channels-last",
+        "the limit, had the script torch's channels last",
+        "limit",
+        options={"channels_last": True},
+    ),
     _evener("balanced", "evener balanced", "balanced"),
+    _evener("balanced-first", "evener balanced, channels as the script has them", "balanced", channels_last=False),
     _evener("balanced-0", "evener balanced, nothing stale", "balanced", bound=0),
     _evener("balanced-15", "evener balanced, 15% stale", "balanced", stale_fraction=0.15),
     _evener("balanced-20", "evener balanced, 20% stale", "balanced", stale_fraction=0.2),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
@@ -23,7 +24,7 @@ TOKEN = "a cluster of its own, where nobody else is"
 def place_of(job: Job) -> Place:
     """The job, in evener's words."""
     serves = job.index == SERVER
-    options = dict(job.options)
+    options = {name: value for name, value in job.options.items() if name != "channels_last"}
     return Place(
         role="server" if serves else "worker",
         address=f"tcp://{job.server}:{job.port}",
@@ -46,7 +47,8 @@ def main() -> None:
     session = evener.join()
     model = model_of(job)
     loader = DataLoader(WORKLOADS[job.workload].data(), batch_size=job.batch, shuffle=True)
-    model, optimizer, loader = session.prepare(model, optimizer_of(model), loader)
+    layout: Any = job.options.get("channels_last")
+    model, optimizer, loader = session.prepare(model, optimizer_of(model), loader, channels_last=layout)
     for _ in session.epochs(EPOCHS):
         for x, y in loader:
             optimizer.zero_grad()

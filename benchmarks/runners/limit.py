@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 
+import torch
 from torch import Tensor, nn
 
 from benchmarks.workloads import WORKLOADS
@@ -22,6 +23,16 @@ SECONDS = 1.2
 
 BATCHES = 3
 """Micro-batches of each size, at least."""
+
+
+def channels_last(gradient: Callable[[nn.Module, list[Tensor]], None]) -> Callable[[nn.Module, list[Tensor]], None]:
+    """:func:`gradient` of pictures in torch's other layout."""
+
+    def laid_out(model: nn.Module, batch: list[Tensor]) -> None:
+        x, y = batch
+        gradient(model, [x.to(memory_format=torch.channels_last), y])
+
+    return laid_out
 
 
 def rate(
@@ -43,6 +54,8 @@ def main() -> None:
     job = Job.here()
     model = model_of(job)
     workload, gradient = WORKLOADS[job.workload], gradient_of(job)
+    if job.options.get("channels_last"):
+        model, gradient = model.to(memory_format=torch.channels_last), channels_last(gradient)  # type: ignore[call-overload]
     warm_up(job, model, job.sizes)
     job.ready()
     best = job.sizes[0]

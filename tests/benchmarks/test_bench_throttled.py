@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not possible(), reason="Linux's")
 def test_what_cannot_pause_is_left_out_and_named():
     kept, left = fit(PLANS["full"])
     runners = {system.runner for one in kept for system in one.systems}
-    assert runners == {"evener", "plain"}
+    assert runners == {"evener", "plain", "limit"}
     assert {one.cluster.name for one in kept} >= {"8-4-2-1", "stalls", "fifth", "one"}
     text = "\n".join(left)
     for word in ("cluster rotating", "cluster access", "PyTorch DDP", "hivemind"):

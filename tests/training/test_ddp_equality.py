@@ -26,7 +26,7 @@ if system == "ddp":
     ddp.leave()
 else:
     session = evener.join()
-    model, optimizer, loader = session.prepare(model, optimizer, loader)
+    model, optimizer, loader = session.prepare(model, optimizer, loader, channels_last=False)
     for epoch in session.epochs(ddp.EPOCHS):
         for x, y in loader:
             optimizer.zero_grad()
@@ -110,7 +110,7 @@ if sys.argv[1] == "ddp":
 else:
     session = evener.join()
     loader = DataLoader(TensorDataset(samples), batch_size=4)
-    model, optimizer, loader = session.prepare(model, optimizer, loader)
+    model, optimizer, loader = session.prepare(model, optimizer, loader, channels_last=False)
     for epoch in session.epochs(1):
         for (x,) in loader:
             optimizer.zero_grad()

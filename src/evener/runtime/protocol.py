@@ -144,7 +144,7 @@ class Ready(msgspec.Struct, frozen=True):
     """Worker: warmed up, holding ``version``, at ``pace`` samples/s by its own probe.
 
     ``imports_s`` passed from its process's start until the script called ``prepare``; its probe took ``probe_s``.
-    ``reads``: it can read the server's memory.
+    ``reads``: it can read the server's memory. ``channels_last``: its convolutions compute so.
     """
 
     version: int
@@ -153,6 +153,7 @@ class Ready(msgspec.Struct, frozen=True):
     imports_s: float = 0.0
     probe_s: float = 0.0
     reads: bool = False
+    channels_last: bool = False
 
 
 class Alive(msgspec.Struct, frozen=True):

@@ -208,7 +208,8 @@ class Server:
             raise p.ProtocolError(why)
         peer.joined = True
         note = {"worker": peer.worker, "imports_s": ready.imports_s, "probe_s": ready.probe_s}
-        self.writer.note(self.now(), "start", **note, bulk=way(down=ready.reads, up=peer.readable))
+        how = {"bulk": way(down=ready.reads, up=peer.readable), "channels_last": ready.channels_last}
+        self.writer.note(self.now(), "start", **note, **how)
         self._tell(e.Joined(peer.worker, ready.version, ready.pace, max(1, min(ready.lookahead, 8))))
 
     def _tell_end(self, peer: Peer, finish: c.Finish) -> None:

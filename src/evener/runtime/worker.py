@@ -120,14 +120,20 @@ class Link:
             return welcome, bulk.constants.buffer, Install(*bulk.take())
 
     def ready(
-        self, version: int, pace: float | None, lookahead: int, imports_s: float = 0.0, probe_s: float = 0.0
+        self,
+        version: int,
+        pace: float | None,
+        lookahead: int,
+        imports_s: float = 0.0,
+        probe_s: float = 0.0,
+        channels_last: bool = False,
     ) -> None:
         """Warmed up: from now on tickets come. See :class:`~evener.runtime.protocol.Ready`."""
         with self._changed:
             self._line.wait(lambda: self._line.welcome is not None)
             assert self._line.welcome is not None
             self._core = WorkerCore(self._line.welcome.worker, version)
-            self._ready = p.Ready(version, pace, lookahead, imports_s, probe_s, self._bulk.reads)
+            self._ready = p.Ready(version, pace, lookahead, imports_s, probe_s, self._bulk.reads, channels_last)
             self._line.say(self._ready)
 
     def final(self) -> Install | None:

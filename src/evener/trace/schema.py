@@ -101,6 +101,7 @@ class StartNote(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag
 
     ``worker`` -1 is the server; ``launched_s``: from the launcher's start to this line. ``bulk``: how a worker's
     parameters and contributions travel, ``memory`` or ``tcp``; both where they differ.
+    ``channels_last``: whether its convolutions compute in that layout.
     """
 
     worker: int
@@ -108,6 +109,7 @@ class StartNote(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag
     probe_s: float = 0.0
     launched_s: float = 0.0
     bulk: str = ""
+    channels_last: bool = False
 
 
 class WarningNote(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="warning"):

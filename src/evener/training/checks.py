@@ -60,6 +60,18 @@ def check_model(model: object) -> None:
         )
 
 
+def check_channels_last(channels_last: object) -> None:
+    """Raise unless ``channels_last`` is a yes, a no or ``None``.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if channels_last not in (None, True, False) or isinstance(channels_last, int | float) != isinstance(
+        channels_last, bool
+    ):
+        raise ScriptTypeError(f"channels_last must be True, False or None (what is faster), not {channels_last!r}")
+
+
 def check_clip_norm(clip_norm: object) -> None:
     """Raise unless ``clip_norm`` is a norm.
 

@@ -28,6 +28,7 @@ from ..simulation.profile import Machine, Profile, Request
 from .chance import put_back
 from .checks import check_device
 from .contribution import GradientSum
+from .layout import Layout
 from .loader import options
 from .master import Master, trained_parameters
 from .metrics import Scalar
@@ -35,7 +36,7 @@ from .session import Session
 from .setup import Setup
 from .store import FlatStore
 from .transfers import measure_transfers
-from .warmup import forward_backward, inputs_of, synchronize, undisturbed
+from .warmup import forward_backward, inputs_of, synchronize, try_out, undisturbed
 
 ROUNDS = 3
 """Micro-batches of each size, at least."""
@@ -94,6 +95,7 @@ def measure(setup: Setup, request: Request, device: torch.device) -> Profile:
         durations, left_out = worker.measure(sizes, request.seconds)
         contribution = worker.contribution(min(durations))
     worker.store.statistics.release()
+    worker.layout.release()
     setup.model.to("cpu")  # where a server has it
     master = Master(setup, lambda _: ())
     transfers = measure_transfers(worker.store, master, contribution, FOR_TRANSFERS * request.seconds)
@@ -125,9 +127,12 @@ class _Worker:
         self._setup = setup
         self._device = device
         self._dtype = getattr(torch, autocast) if autocast else None
+        self.layout = Layout(setup.model, setup.channels_last)
         self.store = FlatStore(setup.model, trained_parameters(setup.optimizer))
         check_device(self.store.device, device)
         self.store.statistics.observe()
+        with put_back(), self._autocast():
+            try_out(setup.model, setup.loader, self.store.statistics, self.layout.choose)
         self._sum = GradientSum(self.store)
 
     def measure(self, sizes: Sequence[int], seconds: float) -> tuple[dict[int, list[float]], tuple[int, ...]]:

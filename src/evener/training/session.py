@@ -62,6 +62,7 @@ class Session(ABC):
         step_scheduler: Any = None,
         epoch_scheduler: Any = None,
         clip_norm: float | None = None,
+        channels_last: bool | None = None,
     ) -> tuple[nn.Module, Optimizer, Any]:
         """Tie a model, its optimizer and its loader to the run. Every process calls it with the same things.
 
@@ -73,6 +74,8 @@ class Session(ABC):
             step_scheduler: stepped once per ``B`` samples, on the server.
             epoch_scheduler: stepped once per epoch, on the server.
             clip_norm: the gradient of the whole batch is clipped to this 2-norm.
+            channels_last: how workers lay out what 2-D convolutions compute: channels last, as the script does (false),
+                or whatever each CPU measures to be faster (by default; a reproducible run leaves it as it is).
 
         Returns:
             The model, an optimizer and a loader to use in their stead.
@@ -84,7 +87,7 @@ class Session(ABC):
         """
         if self._prepared:
             raise ScriptError("prepare() was called already: a session trains one model with one optimizer")
-        setup = Setup(model, optimizer, loader, step_scheduler, epoch_scheduler, clip_norm)
+        setup = Setup(model, optimizer, loader, step_scheduler, epoch_scheduler, clip_norm, channels_last)
         self._prepared = True
         prepared = self._prepare(setup)
         self._weights = [(p, p._version) for p in model.parameters()]

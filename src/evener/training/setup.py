@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from ..core.state import Settings
 from ..runtime.place import Place
-from .checks import check_clip_norm, check_loader, check_model, check_optimizer, check_scheduler
+from .checks import check_channels_last, check_clip_norm, check_loader, check_model, check_optimizer, check_scheduler
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Setup:
     step_scheduler: Any = None
     epoch_scheduler: Any = None
     clip_norm: float | None = None
+    channels_last: bool | None = None
 
     def __post_init__(self) -> None:
         check_model(self.model)
@@ -36,6 +37,7 @@ class Setup:
         check_scheduler("step_scheduler", self.step_scheduler, self.optimizer)
         check_scheduler("epoch_scheduler", self.epoch_scheduler, self.optimizer)
         check_clip_norm(self.clip_norm)
+        check_channels_last(self.channels_last)
 
     def settings(self, place: Place, epochs: int) -> Settings:
         """What is fixed for the run that this set-up and ``place`` make."""

@@ -35,6 +35,7 @@ from .chance import Seeds, put_back, set_seed
 from .checks import OUTSIDE, check_batch, check_device
 from .errors import ScriptError
 from .guard import Guard
+from .layout import Layout
 from .loader import SeamLoader, fetch
 from .look_ahead import LookAhead, Trail
 from .master import Master, trained_parameters
@@ -82,6 +83,8 @@ class SimulatedSession(Session):
         check_batch(setup.batch, place.workers)
         self._policy = policy_for(place.policy, setup.batch)
         self._model = setup.model
+        self._layout = Layout(setup.model, setup.channels_last)
+        self._layout.choose(None)  # by its speed, it would differ from one simulation to the next
         self._store = FlatStore(setup.model, trained_parameters(setup.optimizer))
         check_device(self._store.device, self.device)
         if place.micro_batch:
@@ -169,6 +172,7 @@ class SimulatedSession(Session):
             simulation.stop(stop)
         self._guard.release()
         self._store.statistics.release()
+        self._layout.release()
         finish = simulation.outcome.finish
         ok, reason = (finish.ok and not stop, finish.reason) if finish is not None else (False, "it did not finish")
         fingerprint = self._master.fingerprint()

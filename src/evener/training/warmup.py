@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..runtime.place import Slowness
+from .layout import Runner
 from .reproducible import check_deterministic
 from .statistics import RunningStatistics
 
@@ -70,14 +71,15 @@ def probe(
     slowness: Slowness | None,
     sizes: Sequence[int] = (),
     check: Callable[[], None] = lambda: None,
+    tune: Callable[[Runner | None], None] = lambda run: None,
 ) -> tuple[float | None, Throttle | None]:
     """Warm up at full speed with micro-batches of ``sizes``, slow down, measure.
 
     Returns samples/s of forward and backward (``None`` if the model's call is not of the kind ``model(x)`` with ``x``
     the first part of a batch), and the throttle if there is one.
 
-    ``check`` is called when the model has run. The model is left as it was: no gradients, the same buffers and random
-    state.
+    ``check`` is called when the model has run; then ``tune``, with what runs it, if anything does. The model is left
+    as it was: no gradients, the same buffers and random state.
 
     Raises:
         ScriptError: the run is reproducible, and an operation of the model is not.
@@ -88,6 +90,7 @@ def probe(
         usable = runnable is not None and runnable(PROBE_SAMPLES) and runnable(PROBE_SAMPLES)
         if usable:
             check()
+        tune(runnable if usable else None)
         began = time.perf_counter()
         for size in sizes:
             if not usable or runnable is None or time.perf_counter() - began > WARM_SECONDS:
@@ -109,16 +112,20 @@ def probe(
     return count * PROBE_SAMPLES / seconds, throttle
 
 
-def try_out(model: nn.Module, loader: DataLoader[Any], statistics: RunningStatistics) -> None:
+def try_out(
+    model: nn.Module,
+    loader: DataLoader[Any],
+    statistics: RunningStatistics,
+    tune: Callable[[Runner | None], None] = lambda run: None,
+) -> None:
     """Run the model once, forward and backward, and leave it as it was: what :func:`probe` does, without measuring.
 
     Raises:
         ScriptError: the run is reproducible, and an operation of the model is not.
     """
     runnable = _runner(model, loader)
-    if runnable is not None:
-        with undisturbed(model, statistics):
-            runnable(PROBE_SAMPLES)
+    with undisturbed(model, statistics):
+        tune(runnable if runnable is not None and runnable(PROBE_SAMPLES) else None)
 
 
 def _runner(model: nn.Module, loader: DataLoader[Any]) -> Any:

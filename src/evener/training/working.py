@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from .checks import OUTSIDE, check_device
 from .contribution import GradientSum
 from .errors import ScriptError
 from .guard import Guard
+from .layout import Layout
 from .loader import SeamLoader, TicketLoader, lookahead
 from .look_ahead import LookAhead, Trail
 from .master import trained_parameters
@@ -55,6 +57,7 @@ class WorkerSession(Session):
         place = self._place
         imports_s = since(place.spawned)
         model, optimizer, loader = setup.model, setup.optimizer, setup.loader
+        self._layout = Layout(model, setup.channels_last)
         self._store = FlatStore(model, trained_parameters(optimizer))
         store = self._store
         check_device(store.device, self.device)
@@ -86,7 +89,13 @@ class WorkerSession(Session):
         began = time.time()
         with put_back():
             pace, self._throttle = probe(
-                model, loader, store.statistics, place.slowness, sizes, self._guard.check_state
+                model,
+                loader,
+                store.statistics,
+                place.slowness,
+                sizes,
+                self._guard.check_state,
+                partial(self._layout.choose, measured=self._seeds is None),
             )
         probe_s = since(began)
         self._guard.watch()
@@ -96,7 +105,7 @@ class WorkerSession(Session):
         self._sum = GradientSum(store)
         self._optimizer = WorkerOptimizer(optimizer, self._step)
         self._tickets = TicketLoader(loader, self._link.queued, self._seeds)
-        self._link.ready(self._version, pace, lookahead(loader), imports_s, probe_s)
+        self._link.ready(self._version, pace, lookahead(loader), imports_s, probe_s, self._layout.last)
         if self._seeds is None:
             self._seed_apart(loader)
         self._loader = SeamLoader(loader, self.batches)
@@ -137,6 +146,7 @@ class WorkerSession(Session):
             self._store.statistics.install(self._running)
         finally:
             self._store.statistics.release()
+            self._layout.release()
             self._guard.release()
             self._tickets.close()
             self._leave("finished" if finished else "its script left the loop")

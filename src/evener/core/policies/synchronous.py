@@ -15,9 +15,9 @@ class Synchronous(Policy):
     """Every live worker gives an equal share ``B/n`` on version ``t``; then one step; then all go on.
 
     Contributions are summed in rank order, so two workers compute what PyTorch's DDP computes, to the bit:
-    ``ḡ₁/2 + ḡ₂/2``. The share of a worker that is lost goes to those
-    who have not had theirs yet, or else is split among all the living; one that joins takes part from
-    the next step that is not handed out yet. (Valiant 1990 for the model; Goyal et al. 2017 for its use in SGD.)
+    ``ḡ₁/2 + ḡ₂/2`` (2-D convolutions too, if ``prepare`` has ``channels_last=False``). The share of a worker that is
+    lost goes to those who have not had theirs yet, or else is split among all the living; one that joins takes part
+    from the next step that is not handed out yet. (Valiant 1990 for the model; Goyal et al. 2017 for its use in SGD.)
     """
 
     name: ClassVar[str] = "synchronous"
