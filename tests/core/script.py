@@ -101,12 +101,19 @@ class Script:
         for _ in range(rounds):
             before = len(self.said)
             for worker in workers:
+                self._answer(worker)
                 may = [t for t in self.held(worker) if self.granted[t].min_version <= self.coordinator.state.version]
                 if may:
                     self.start(worker, may[0])
                     self.push(worker, may[0], verdict=verdict)
             if self.coordinator.finished or len(self.said) == before:
                 return
+
+    def _answer(self, worker: int) -> None:
+        """Give back what was asked back, not started."""
+        if member := self.coordinator.state.members.get(worker):
+            for ticket in [t.id for t in member.lost.values() if t.revoked is not None]:
+                self.tell(e.Released(worker, ticket))
 
     def wait(self, seconds: float) -> list[c.Command]:
         """Let time pass, with a ``Tick`` at each deadline on the way."""

@@ -1,8 +1,11 @@
 """Options of `balanced` and what they do."""
 
+import dataclasses
+from itertools import pairwise
+
 import pytest
 
-from evener.core.commands import SitOut
+from evener.core.commands import Accumulate, SitOut, Step
 from evener.core.policies import Balanced, Synchronous
 from evener.core.state import Settings
 from evener.simulation.cluster import Cluster, Host
@@ -118,3 +121,46 @@ def test_a_budget_that_was_overdrawn_is_repaid():
     settings = Settings(256, epochs=1, workers=4)
     run = Simulation(Cluster(hosts), settings, Balanced("auto", 0.25), 120 * 256).run()
     assert run.stale_fraction <= 1.2 * 0.25
+
+
+UNEQUAL = (
+    Host(pace=5600, overhead=0.001, noise=0.18, uplink=0.0015, downlink=0.006),
+    Host(pace=2800, overhead=0.0025, noise=0.23, uplink=0.002, downlink=0.007),
+    Host(pace=1400, overhead=0.0055, noise=0.28, uplink=0.004, downlink=0.011),
+    Host(pace=700, overhead=0.015, noise=0.3, uplink=0.01, downlink=0.025),
+)
+
+
+@pytest.mark.parametrize("worker", range(3))
+@pytest.mark.parametrize("seed", range(2))
+def test_a_worker_that_hung_is_as_useful_as_before(worker, seed):
+    hosts = [
+        dataclasses.replace(host, stalls=((4.0, 1.0),)) if at == worker else host for at, host in enumerate(UNEQUAL)
+    ]
+    cluster = Cluster(tuple(hosts), step_seconds=0.0012, seed=seed)
+    policy = Balanced(stale_fraction=0.2)
+    log = Simulation(cluster, Settings(batch=512, epochs=1, workers=4), policy, 512 * 160).run().log
+    done = [(t, command) for t, _, commands in log for command in commands]
+    before, after = (
+        sum(c.samples for t, c in done if isinstance(c, Accumulate) and c.worker == worker and begin < t < end)
+        for begin, end in ((0.5, 4.0), (7.0, 10.5))
+    )
+    assert after > 0.6 * before
+    steps = [t for t, command in done if isinstance(command, Step)]
+    held_up = max(later - earlier for earlier, later in pairwise(steps))
+    assert held_up < 0.5, "nor did the others wait until it was back"
+
+
+def test_a_worker_that_was_disturbed_is_tried_again():
+    disturbed = Host(pace=1000, overhead=0.002, noise=0.1, paces=((1.0, 20), (12.0, 1000)))
+    cluster = Cluster((*UNEQUAL[:2], disturbed), step_seconds=0.0012)
+    settings = Settings(batch=512, epochs=1, workers=3)
+    log = Simulation(cluster, settings, Balanced(), 512 * 700).run().log
+    done = [(t, command) for t, _, commands in log for command in commands]
+    said = [bool(c.why) for _, c in done if isinstance(c, SitOut) and c.worker == 2]
+    assert said[:1] == [True]
+    assert said[-1] is False
+    end = done[-1][0]
+    late = [c for t, c in done if isinstance(c, Accumulate) and t > end - 5]
+    own = sum(c.samples for c in late if c.worker == 2) / sum(c.samples for c in late)
+    assert own > 0.6 * 1000 / 9400

@@ -17,6 +17,16 @@ def member() -> Member:
     return Member(0, Mean(10.0), 1, version=0, uplink=Mean(0.5), downlink=Mean(2.0))
 
 
+def test_one_transfer_that_hung_is_no_slow_link() -> None:
+    member = Member(0, Mean(10.0), 1, version=0)
+    for seconds in (0.01, 0.01, 1.0):
+        member.downlink.add(seconds)
+    assert member.downlink.value <= 0.015
+    for _ in range(20):
+        member.downlink.add(1.0)
+    assert member.downlink.value > 0.9, "but one that stays slow is"
+
+
 @pytest.fixture
 def ledger() -> Ledger:
     """Three lots of 100 positions are open."""

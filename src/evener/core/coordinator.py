@@ -219,9 +219,12 @@ class Coordinator:
         for member in self.state.members.values():
             if member.absent:
                 continue
+            if member.sits_out:
+                member.fade()
             why = self.policy.sits_out(self.state, member)
             if bool(why) != member.sits_out:
                 member.sits_out = bool(why)
+                member.times_out += member.sits_out
                 self.state.changes += 1
                 self._out.append(c.SitOut(member.worker, why))
 

@@ -18,6 +18,13 @@ ENOUGH = 5
 SLOWER = 0.97
 """A larger micro-batch is avoided when its rate is less than this part of the best one's."""
 
+OUTLIER = 3.0
+"""A transfer that takes longer than so many times what they take counts as so many: a worker that hung for a second has
+no slower link. One that has is believed after a few of them."""
+
+FADE = 0.005
+"""By what part a worker that sits out seems faster with each step, the first time."""
+
 DEVIATION = 1.25
 """Standard deviation of a normal variable by its mean absolute deviation, which outliers move less: √(π/2)."""
 
@@ -34,9 +41,12 @@ class Mean:
     value: float
     gain: float = 0.25
     known: bool = False
+    most: float = math.inf
 
     def add(self, observation: float) -> None:
-        """Move the mean towards ``observation``."""
+        """Move the mean towards ``observation``, which counts as at most ``most`` times what is known."""
+        if self.known:
+            observation = min(observation, self.most * self.value)
         self.value += (observation - self.value) * (self.gain if self.known else 1.0)
         self.known = True
 
@@ -56,6 +66,7 @@ class Member:
         groups: the group its tickets of a lot are summed in, by lot.
         awaits: the version that will contain its last push, and when that push began.
         recent, rates: samples/s of the last micro-batches by their size, and the medians.
+        times_out: how often it was found to be of no use, and had to sit out.
         absent: given up on, until it shows progress.
         pushed: number of its last push; they arrive in order, so what is not above it was heard before.
     """
@@ -65,9 +76,9 @@ class Member:
     lookahead: int
     version: int
     noise: Mean = field(default_factory=lambda: Mean(0.1, gain=0.05, known=True))
-    uplink: Mean = field(default_factory=lambda: Mean(0.005))
-    turn: Mean = field(default_factory=lambda: Mean(0.02))
-    downlink: Mean = field(default_factory=lambda: Mean(0.015))
+    uplink: Mean = field(default_factory=lambda: Mean(0.005, most=OUTLIER))
+    turn: Mean = field(default_factory=lambda: Mean(0.02, most=OUTLIER))
+    downlink: Mean = field(default_factory=lambda: Mean(0.015, most=OUTLIER))
     tickets: dict[int, Ticket] = field(default_factory=dict)
     recent: dict[int, deque[float]] = field(default_factory=dict)
     rates: dict[int, float] = field(default_factory=dict)
@@ -75,6 +86,7 @@ class Member:
     groups: dict[int, int] = field(default_factory=dict)
     awaits: tuple[int, float] | None = None
     sits_out: bool = False
+    times_out: int = 0
     absent: bool = False
     pushed: int = -1
 
@@ -100,6 +112,19 @@ class Member:
         known = {size: self.rates[size] for size in sizes if size in self.rates}
         best = max(known, key=lambda size: known[size], default=sizes[-1])
         return tuple(s for s in sizes if s <= best or known.get(s, math.inf) >= SLOWER * known[best])
+
+    def fade(self) -> None:
+        """It sits out for another step: what is known of its speed grows old, and is believed less and less.
+
+        So it is tried again: a machine that was disturbed when it was measured may be quick by now. Who turns out to be
+        slow once more is tried half as soon as before, a third, …: all trials of a run together cost little.
+        """
+        faster = 1.0 + FADE / max(1, self.times_out)
+        self.pace.value *= faster
+        for transfer in (self.uplink, self.turn, self.downlink):
+            transfer.value /= faster
+        self.rates = {size: rate * faster for size, rate in self.rates.items()}
+        self.recent.clear()
 
     def queued(self) -> list[Ticket]:
         """Tickets it has not started, oldest first."""

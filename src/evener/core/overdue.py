@@ -9,9 +9,6 @@ from operator import itemgetter
 from .ledger import Lot, Ticket, TicketState
 from .state import RunState
 
-ANSWER = 0.5
-"""Seconds in which a worker that hears should answer that it gives a ticket back, or that it started it."""
-
 SLACK = 0.03
 """Seconds of lateness that are noise: a few periods of a CPU quota."""
 
@@ -36,7 +33,8 @@ class _Waits:
     """What the step under way waits for: groups of tickets, each with the time at which its push is due.
 
     A group is overdue when it is later than the others would need to compute the samples again: waiting longer would
-    cost more than it can save. ``revoked`` are tickets by when their answer is overdue.
+    cost more than it can save. ``revoked`` are tickets by when their answer is overdue: a worker that hears says within
+    the time of its transfers that it gives a ticket back, or that it has started it.
     """
 
     def __init__(self, state: RunState, bound: int) -> None:
@@ -51,7 +49,7 @@ class _Waits:
         groups: dict[int, list[Ticket]] = {}
         for ticket in lot.tickets.values():
             if ticket.revoked is not None:
-                self.revoked.append((ticket.revoked + ANSWER, [ticket]))
+                self.revoked.append((ticket.revoked + self._answer(ticket.worker), [ticket]))
             elif bound or ticket.state is TicketState.QUEUED:
                 groups.setdefault(ticket.group, []).append(ticket)
         for group in groups.values():
@@ -60,6 +58,11 @@ class _Waits:
         self._uplink = max(m.uplink.value for m in present)
         self._paces = {m.worker: m.pace.value for m in present if not m.sits_out}
         self._all_paces = {m.worker: m.pace.value for m in present}
+
+    def _answer(self, worker: int) -> float:
+        """Seconds in which ``worker`` should answer."""
+        member = self._state.members.get(worker)
+        return SLACK + (member.downlink.value + member.uplink.value if member is not None else 0.0)
 
     def before(self, due: float) -> float:
         """A time before which what is due at ``due`` is not overdue: cheap to say, for most are never late."""
