@@ -64,6 +64,7 @@ SYSTEMS = (
     _evener("balanced", "evener balanced", "balanced"),
     _evener("balanced-first", "evener balanced, channels as the script has them", "balanced", channels_last=False),
     _evener("balanced-0", "evener balanced, nothing stale", "balanced", bound=0),
+    _evener("balanced-10", "evener balanced, 10% stale", "balanced", stale_fraction=0.1),
     _evener("balanced-15", "evener balanced, 15% stale", "balanced", stale_fraction=0.15),
     _evener("balanced-20", "evener balanced, 20% stale", "balanced", stale_fraction=0.2),
     _evener("balanced-25", "evener balanced, 25% stale", "balanced", stale_fraction=0.25),
