@@ -39,6 +39,7 @@ class _Worker:
     host: Host
     core: WorkerCore
     parameters: object
+    random: random.Random
     at_hand: object = None
     alive: bool = True
     tickets: dict[int, int] = field(default_factory=dict)
@@ -54,7 +55,8 @@ class Workers:
     """Everything that happens at workers, and on the way to and from them.
 
     Args:
-        cluster: whose hosts they are; its seed is that of their noise and jitter.
+        cluster: whose hosts they are. Chance (noise, jitter) is each host's own, from the cluster's seed and its
+            number: another host changes nothing about it.
         clock: the run's.
         numeric: keeps their sums.
         tell: lets the server hear an event, now.
@@ -74,7 +76,6 @@ class Workers:
         self._numeric = numeric
         self._tell = tell
         self._begin = begin
-        self._random = random.Random(cluster.seed)
         self._workers: dict[int, _Worker] = {}
         self._published = 0
         self._parameters = numeric.publish(0)
@@ -84,7 +85,8 @@ class Workers:
     def join(self, worker: int) -> None:
         """It comes, and gets what is published."""
         host = self._cluster.hosts[worker]
-        self._workers[worker] = _Worker(host, WorkerCore(worker, self._published), self._parameters)
+        chance = random.Random(f"{self._cluster.seed} {worker}")
+        self._workers[worker] = _Worker(host, WorkerCore(worker, self._published), self._parameters, chance)
         pace = host.pace_at(self._clock.now) if self._cluster.probe else None
         self._tell(e.Joined(worker, self._published, pace))
 
@@ -138,7 +140,7 @@ class Workers:
             case c.Tell(event):
                 at = now + host.latency
                 if host.jitter:
-                    at = max(target.last_report, at + self._random.uniform(0.0, host.jitter))
+                    at = max(target.last_report, at + target.random.uniform(0.0, host.jitter))
                     target.last_report = at
                 self._deliver(target, event, at)
             case c.Install():
@@ -152,7 +154,7 @@ class Workers:
     def _end_of(self, target: _Worker, samples: int) -> float:
         """When a micro-batch of so many samples is through that begins now."""
         host, now = target.host, self._clock.now
-        factor = math.exp(self._random.gauss(0.0, host.noise)) if host.noise else 1.0
+        factor = math.exp(target.random.gauss(0.0, host.noise)) if host.noise else 1.0
         end = self._awake(target, now + host.duration(samples, now, factor))
         for start, length in host.stalls:
             if now < start <= end:
