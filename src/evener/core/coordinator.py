@@ -27,6 +27,9 @@ from .watch import Watch
 REMEMBERED = 64
 """Versions whose publication is remembered, to learn how long a link takes."""
 
+PROGRESS = (e.Started, e.Computed, e.Declined, e.Arrived)
+"""What only a worker says that does not hang."""
+
 GUESS = 100.0
 """Samples/s of a worker about which nothing is known yet."""
 
@@ -90,25 +93,22 @@ class Coordinator:
         """The time at which to send a ``Tick`` if nothing happens before; ``None``: no need."""
         if self.finished:
             return None
-        times = [self._leases.deadline(), self._feeder.deadline()]
+        first, again = self._leases.deadline(), self._feeder.deadline()
+        if again is not None and (first is None or again < first):
+            first = again
         if not self._begun and self._first_join is not None and self.state.members:
-            times.append(self._first_join + self.state.settings.patience)
-        return min((time for time in times if time is not None), default=None)
+            begin = self._first_join + self.state.settings.patience
+            first = begin if first is None else min(first, begin)
+        return first
 
     # Hearing ------------------------------------------------------------------------------------------------
 
     def _hear(self, event: e.Event, now: float) -> None:
-        if isinstance(event, e.Started | e.Computed | e.Declined | e.Arrived):
+        if isinstance(event, PROGRESS):
             member = self.state.members.get(event.worker)
             if member is not None and member.absent:
                 self._leases.back(member, now)
-        match event:
-            case e.Joined(worker, version, pace, lookahead):
-                self._joined(worker, version, pace, lookahead, now)
-            case e.Left(worker, reason):
-                self._left(worker, reason, now)
-            case e.EpochDrawn(epoch, positions):
-                self._course.drawn(epoch, positions)
+        match event:  # the frequent ones first
             case e.Started(worker, ticket, version):
                 self._started(worker, ticket, version, now)
             case e.Computed(worker, ticket, seconds):
@@ -117,16 +117,22 @@ class Coordinator:
                 self._contributions.arrived(event, now)
                 if self._contributions.hopeless:
                     self._give_up()
+            case e.Received(worker, version):
+                self._received(worker, version, now)
+            case e.StepDone(version, _):
+                self._step_done(version, now)
             case e.Declined(worker, ticket):
                 self._contributions.declined(worker, ticket, now)
             case e.Released(worker, ticket):
                 if found := self._holdings.live(worker, ticket):
                     self._holdings.give_back(found, "revoked")
                 self._holdings.answered(worker, ticket)
-            case e.Received(worker, version):
-                self._received(worker, version, now)
-            case e.StepDone(version, _):
-                self._step_done(version, now)
+            case e.Joined(worker, version, pace, lookahead):
+                self._joined(worker, version, pace, lookahead, now)
+            case e.Left(worker, reason):
+                self._left(worker, reason, now)
+            case e.EpochDrawn(epoch, positions):
+                self._course.drawn(epoch, positions)
             case e.SnapshotTaken(epoch):
                 self._course.taken(epoch)
             case e.StopAsked(reason):

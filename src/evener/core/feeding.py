@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import commands as c
-from .ledger import Lot
+from .ledger import Lot, TicketState
 from .members import Member
 from .policies.base import Policy
 from .state import RunState
@@ -51,12 +51,18 @@ class Feeder:
 
     def feed(self, now: float) -> None:
         """Offer each worker that may have room a ticket: those that idle first, then by id."""
+        if not self._hungry:
+            if not self._passed:
+                self._passed_since = now
+            return
         hungry = [m for w in self._hungry if (m := self._state.members.get(w)) and not m.absent]
         self._passed -= self._hungry
         if not self._passed:
             self._passed_since = now
         self._hungry.clear()
-        for member in sorted(hungry, key=lambda m: (len(m.tickets), m.worker)):
+        if len(hungry) > 1:
+            hungry.sort(key=lambda m: (len(m.tickets), m.worker))
+        for member in hungry:
             while self._has_room(member):
                 wanted = self._policy.assign(self._state, member, now)
                 if wanted is None or (wanted.min_version > self._state.version and self._waits(member)):
@@ -72,10 +78,14 @@ class Feeder:
 
         None for who does not answer for a ticket that was asked back: it hangs.
         """
-        if any(ticket.revoked is not None for ticket in member.lost.values()):
-            return False
-        startable = [t for t in member.queued() if t.min_version <= self._state.version]
-        return len(startable) < member.lookahead
+        for ticket in member.lost.values():
+            if ticket.revoked is not None:
+                return False
+        startable = 0
+        for ticket in member.tickets.values():
+            if ticket.state is TicketState.QUEUED and ticket.min_version <= self._state.version:
+                startable += 1
+        return startable < member.lookahead
 
     def _waits(self, member: Member) -> bool:
         """Whether it has a ticket that waits for a version to come."""

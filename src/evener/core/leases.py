@@ -38,10 +38,11 @@ class Leases:
 
     def deadline(self) -> float | None:
         """When to :meth:`relieve` although nothing happened."""
-        times = [self._policy.deadline(self._state)]
+        first = self._policy.deadline(self._state)
         if self._state.ledger.tickets:
-            times.append(self._looked + EVERY)
-        return min((time for time in times if time is not None), default=None)
+            look = self._looked + EVERY
+            return look if first is None else min(first, look)
+        return first
 
     def relieve(self, now: float) -> None:
         """Do something about tickets that hold the others up."""

@@ -101,11 +101,17 @@ class Epoch:
     stream: list[Range]
     unlotted: int
     ends: dict[Fate, int] = field(default_factory=lambda: dict.fromkeys(Fate, 0))
+    ended: int = 0
 
     @property
     def complete(self) -> bool:
         """Every position is settled."""
-        return sum(self.ends.values()) == self.positions
+        return self.ended == self.positions
+
+    def end(self, fate: Fate, samples: int) -> None:
+        """So many positions reach their end."""
+        self.ends[fate] += samples
+        self.ended += samples
 
 
 class Ledger:
@@ -130,7 +136,7 @@ class Ledger:
     def drop_rest(self, epoch: Epoch) -> tuple[Range, ...]:
         """End what is left of the stream as dropped; returns the positions."""
         rest = r.take(epoch.stream, epoch.unlotted)
-        epoch.ends[Fate.DROPPED] += epoch.unlotted
+        epoch.end(Fate.DROPPED, epoch.unlotted)
         epoch.unlotted = 0
         return rest
 
@@ -166,16 +172,15 @@ class Ledger:
     def settle(self, ticket: Ticket, fate: Fate) -> None:
         """End the ticket's positions."""
         lot = ticket.lot
-        match fate:
-            case Fate.APPLIED:
-                lot.applied += ticket.size
-            case Fate.DECLINED:
-                lot.declined += ticket.size
-            case Fate.REFUSED:
-                lot.refused += ticket.size
-            case Fate.DROPPED:
-                raise ValueError("only what is left of a stream is dropped, never a ticket")
-        self.epochs[lot.epoch].ends[fate] += ticket.size
+        if fate is Fate.APPLIED:
+            lot.applied += ticket.size
+        elif fate is Fate.DECLINED:
+            lot.declined += ticket.size
+        elif fate is Fate.REFUSED:
+            lot.refused += ticket.size
+        else:
+            raise ValueError("only what is left of a stream is dropped, never a ticket")
+        self.epochs[lot.epoch].end(fate, ticket.size)
         self._forget(ticket)
 
     def move(self, ticket: Ticket, lot: Lot) -> None:

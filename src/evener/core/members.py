@@ -158,20 +158,29 @@ class Member:
 
     def schedule(self, now: float, version: int) -> None:
         """Set when each of its tickets is due: in turn, at its own pace; a push waits for the last of its group."""
-        at = now
+        at, pace, uplink = now, self.pace.value, self.uplink.value
         group_due: dict[int, float] = {}
-        for ticket in sorted(self.tickets.values(), key=lambda t: (t.state is TicketState.QUEUED, t.lot.index, t.id)):
+        computed: list[Ticket] = []
+        # Called with every event of this worker, and most have one ticket or two.
+        tickets = self.tickets.values()
+        for ticket in tickets if len(tickets) < 2 else sorted(tickets, key=_turn):
             if ticket.state is TicketState.STARTED:
-                at = (now if ticket.started is None else ticket.started) + ticket.size / self.pace.value
+                at = (now if ticket.started is None else ticket.started) + ticket.size / pace
             elif ticket.state is TicketState.QUEUED:
                 if ticket.min_version > version:
                     ticket.due = None
                     continue
                 if ticket.min_version > self.version:
                     at = max(at, now + self.downlink.value)
-                at += ticket.size / self.pace.value
-            ticket.due = at + self.uplink.value
+                at += ticket.size / pace
+            else:
+                computed.append(ticket)
+            ticket.due = at + uplink
             group_due[ticket.group] = max(group_due.get(ticket.group, 0.0), ticket.due)
-        for ticket in self.tickets.values():
-            if ticket.state is TicketState.COMPUTED and ticket.due is not None:
-                ticket.due = group_due[ticket.group]
+        for ticket in computed:
+            ticket.due = group_due[ticket.group]
+
+
+def _turn(ticket: Ticket) -> tuple[bool, int, int]:
+    """In which order a worker computes what it has: the oldest lot first."""
+    return ticket.state is TicketState.QUEUED, ticket.lot.index, ticket.id

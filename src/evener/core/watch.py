@@ -104,6 +104,9 @@ class Watch:
         self._staleness: deque[tuple[int, int]] = deque(maxlen=WINDOW)
         self._latest: deque[Contribution] = deque(maxlen=REMEMBERED)
         self._workers: dict[int, _Worker] = {}
+        self._least_norm, self._least_loss = math.inf, math.inf  # of all workers' first contributions
+        self._informed = False  # whether any contribution came with a norm or a loss
+        self._to_tell: set[int] = set()  # who was refused since the last step
         self._row = 0
         self._row_workers: set[int] = set()
         self._steps = 0
@@ -115,6 +118,8 @@ class Watch:
         """A contribution will be applied in ``step``."""
         self._row = 0
         self._row_workers.clear()
+        if contribution.norm > 0 or contribution.loss is not None:
+            self._informed = True
         self._open.setdefault(step, []).append(contribution)
 
     def refused(self, worker: int, samples: int, why: str) -> list[Warn]:
@@ -123,6 +128,7 @@ class Watch:
         found.refused += 1
         found.samples += samples
         found.why = why
+        self._to_tell.add(worker)
         before, self._row = self._row, self._row + samples
         self._row_workers.add(worker)
         if not before < REFUSED * self._batch <= self._row:
@@ -143,13 +149,15 @@ class Watch:
         self._steps += 1
         self._latest.extend(added)
         self._staleness.append((sum(one.stale for one in added), sum(one.samples for one in added)))
+        if not self._informed:  # timing alone: there is nothing to compare
+            for one in added:
+                self._known(one)
+            return self._refusals()
         self._losses.add([(one.loss, one.samples) for one in added if one.loss is not None])
         self._norms.add([(one.norm, one.samples) for one in added if one.norm > 0])
         said: list[Warn] = []
         for one in added:
-            found = self._workers.setdefault(one.worker, _Worker())
-            if found.first is None and one.version < WINDOW:
-                found.first = one
+            found = self._known(one)
             how, what = self._far(one)
             if what:
                 found.what = what
@@ -163,6 +171,19 @@ class Watch:
         elif not self._falls() and (what := self._norms.rose(self._norms.worst_norm(), EXTREME_NORM)):
             said += self._diverged(f"the gradient norm {what}")
         return said + self._refusals()
+
+    def _known(self, one: Contribution) -> _Worker:
+        """Whose it is; its first one says where the run began."""
+        found = self._workers.get(one.worker)
+        if found is None:
+            found = self._workers[one.worker] = _Worker()
+        if found.first is None and one.version < WINDOW:
+            found.first = one
+            if one.norm > 0:
+                self._least_norm = min(self._least_norm, one.norm)
+            if one.loss is not None:
+                self._least_loss = min(self._least_loss, one.loss)
+        return found
 
     def _falls(self) -> bool:
         first, recent = self._losses.first, self._losses.recent
@@ -182,10 +203,9 @@ class Watch:
         if nearest > NEAR or one.samples < LUCK:
             return None, ""
         others = [other for other in others if abs(other.version - one.version) == nearest]
-        # Where the run began, by whoever had the least then.
-        first = [worker.first for worker in self._workers.values() if worker.first is not None]
         norms = [other for other in others if other.norm > 0]
-        if norms and one.norm > min((other.norm for other in first if other.norm > 0), default=math.inf):
+        # Where the run began counts by whoever had the least then.
+        if norms and one.norm > self._least_norm:
             usual = statistics.median(other.norm for other in norms)
             scaled = statistics.median(other.norm * math.sqrt(other.samples) for other in norms)
             times = min(one.norm / usual, one.norm * math.sqrt(one.samples) / scaled)
@@ -193,8 +213,7 @@ class Watch:
                 very = times > FAR_NORM**2
                 return 1 + very, f"its gradient norm is {one.norm:.3g}, that of the others {usual:.3g}"
         losses = [other.loss for other in others if other.loss is not None]
-        least = min((other.loss for other in first if other.loss is not None), default=math.inf)
-        if losses and one.loss is not None and one.loss > least and self._losses.lowest >= 0:
+        if losses and one.loss is not None and one.loss > self._least_loss and self._losses.lowest >= 0:
             usual = statistics.median(losses)
             if one.loss - usual > (FAR_LOSS - 1) * abs(usual):
                 return 1, f"its loss is {one.loss:.3g}, that of the others {usual:.3g}"
@@ -207,13 +226,15 @@ class Watch:
     def _refusals(self) -> list[Warn]:
         """Who was refused while the run goes on; again when there are ten times as many."""
         said: list[Warn] = []
-        for worker, found in sorted(self._workers.items()):
+        for worker in sorted(self._to_tell):
+            found = self._workers[worker]
             if found.refused >= max(1, 10 * found.told):
                 found.told = found.refused
                 were = "contribution was" if found.refused == 1 else "contributions were"
                 what = f"{found.refused} {were} refused ({found.samples} samples): {found.why}"
                 cure = "If there are more, look at its data, device and precision"
                 said.append(Warn("refused", f"worker {worker}: {what}. {cure}."))
+        self._to_tell.clear()
         return said
 
     # The run ------------------------------------------------------------------------------------------------

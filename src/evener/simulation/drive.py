@@ -95,6 +95,7 @@ class Simulation:
         self._clock = Clock()
         self._workers = Workers(cluster, self._clock, self._numeric, self._tell, self._due.append)
         self._first_grant: float | None = None
+        self._told = True
 
     @property
     def now(self) -> float:
@@ -127,9 +128,11 @@ class Simulation:
             clock.at(host.joins, partial(self._workers.join, worker))
             if host.dies is not None:
                 clock.at(host.dies, partial(self._workers.die, worker))
-        spins = 0
+        spins, deadline = 0, None
         while not self.coordinator.finished:
-            deadline, due = self.coordinator.deadline(), clock.next
+            if self._told:  # nothing else changes what the coordinator waits for
+                deadline, self._told = self.coordinator.deadline(), False
+            due = clock.next
             if due is not None and (deadline is None or due <= deadline):
                 spins = 0
                 clock.advance()
@@ -150,6 +153,7 @@ class Simulation:
 
     def _tell(self, event: e.Event) -> None:
         now = self._clock.now
+        self._told = True
         commands = self.coordinator.handle(event, now)
         if self._keep_log:
             self.outcome.log.append((now, event, commands))
@@ -160,10 +164,7 @@ class Simulation:
 
     def _carry_out(self, command: c.Command) -> None:
         clock = self._clock
-        match command:
-            case c.DrawEpoch(epoch):
-                positions = self._numeric.draw(epoch)
-                clock.at(clock.now, lambda: self._tell(e.EpochDrawn(epoch, positions)))
+        match command:  # the frequent ones first
             case c.Grant():
                 if self._first_grant is None:
                     self._first_grant = clock.now
@@ -171,14 +172,10 @@ class Simulation:
                 g = command
                 granted = e.Granted(g.ticket, g.epoch, g.step, g.group, g.ranges, g.min_version)
                 self._workers.send(g.worker, granted)
-            case c.Revoke(worker, ticket):
-                self._workers.send(worker, e.Revoked(ticket))
             case c.Accumulate(worker, push, step, samples, _, _):
                 self._numeric.accumulate(command)
                 self.outcome.applied += samples
                 self.outcome.stale += self._workers.accumulated(worker, push, step)
-            case c.Discard(worker, push):
-                self._numeric.discard(worker, push)
             case c.Step(version=version):
                 self._numeric.step(command)
                 seconds = self.cluster.step_seconds
@@ -187,6 +184,13 @@ class Simulation:
             case c.Publish(version):
                 self.outcome.seconds = clock.now - (self._first_grant or 0.0)
                 self._workers.publish(version, self._numeric.publish(version))
+            case c.DrawEpoch(epoch):
+                positions = self._numeric.draw(epoch)
+                clock.at(clock.now, lambda: self._tell(e.EpochDrawn(epoch, positions)))
+            case c.Revoke(worker, ticket):
+                self._workers.send(worker, e.Revoked(ticket))
+            case c.Discard(worker, push):
+                self._numeric.discard(worker, push)
             case c.EndEpoch(epoch):
                 self._numeric.end_epoch(command, clock.now)
                 self._due.append(command)

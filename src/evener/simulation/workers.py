@@ -42,6 +42,7 @@ class _Worker:
     random: random.Random
     at_hand: object = None
     alive: bool = True
+    order: int = 0
     tickets: dict[int, int] = field(default_factory=dict)
     computed: int = 0
     pushes: int = 0
@@ -77,6 +78,7 @@ class Workers:
         self._tell = tell
         self._begin = begin
         self._workers: dict[int, _Worker] = {}
+        self._waiting: set[int] = set()  # for parameters newer than they have
         self._published = 0
         self._parameters = numeric.publish(0)
 
@@ -86,7 +88,8 @@ class Workers:
         """It comes, and gets what is published."""
         host = self._cluster.hosts[worker]
         chance = random.Random(f"{self._cluster.seed} {worker}")
-        self._workers[worker] = _Worker(host, WorkerCore(worker, self._published), self._parameters, chance)
+        order = len(self._workers)
+        self._workers[worker] = _Worker(host, WorkerCore(worker, self._published), self._parameters, chance, order=order)
         pace = host.pace_at(self._clock.now) if self._cluster.probe else None
         self._tell(e.Joined(worker, self._published, pace))
 
@@ -94,6 +97,7 @@ class Workers:
         """It goes without a word; the server sees the connection break."""
         if worker in self._workers and self._workers[worker].alive:
             self._workers[worker].alive = False
+            self._waiting.discard(worker)
             self._tell(e.Left(worker, "died"))
 
     def send(self, worker: int, event: e.WorkerEvent) -> None:
@@ -105,7 +109,7 @@ class Workers:
     def publish(self, version: int, parameters: object) -> None:
         """There are newer parameters: who waits for them gets them."""
         self._published, self._parameters = version, parameters
-        for worker in self._workers:
+        for worker in sorted(self._waiting, key=lambda worker: self._workers[worker].order):
             self._answer_pull(worker)
 
     def accumulated(self, worker: int, push: int, step: int) -> int:
@@ -125,7 +129,13 @@ class Workers:
 
     def _carry_out(self, worker: int, target: _Worker, command: c.WorkerCommand) -> None:
         host, now = target.host, self._clock.now
-        match command:
+        match command:  # the frequent ones first
+            case c.Tell(event):
+                at = now + host.latency
+                if host.jitter:
+                    at = max(target.last_report, at + target.random.uniform(0.0, host.jitter))
+                    target.last_report = at
+                self._deliver(target, event, at)
             case c.Compute(ticket, epoch, ranges, version, step):
                 target.tickets[ticket] = size(ranges)
                 task = Task(worker, ticket, epoch, ranges, version, step, target.parameters, self._declines(target))
@@ -136,13 +146,8 @@ class Workers:
                 self._push(worker, target, tickets, versions)
             case c.Pull(newer_than):
                 target.pull = newer_than
+                self._waiting.add(worker)
                 self._clock.at(now + host.latency, lambda: self._answer_pull(worker))
-            case c.Tell(event):
-                at = now + host.latency
-                if host.jitter:
-                    at = max(target.last_report, at + target.random.uniform(0.0, host.jitter))
-                    target.last_report = at
-                self._deliver(target, event, at)
             case c.Install():
                 target.parameters, target.at_hand = target.at_hand, None
 
@@ -194,6 +199,7 @@ class Workers:
         target = self._workers[worker]
         if target.alive and target.pull is not None and self._published > target.pull:
             target.pull = None
+            self._waiting.discard(worker)
             version, parameters = self._published, self._parameters
             at = self._awake(target, self._clock.now + target.host.downlink)
             self._clock.at(at, lambda: self._receive(worker, version, parameters))
