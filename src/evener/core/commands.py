@@ -5,20 +5,19 @@ The last group tells what the ledger did, for the record and its checker; the ru
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from .events import Event
 from .ranges import Range
+from .values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DrawEpoch:
     """Draw the sampler's order for ``epoch`` and answer with ``EpochDrawn``."""
 
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Grant:
     """Give ``worker`` the right and duty to compute ``ranges`` of ``epoch`` once.
 
@@ -34,7 +33,7 @@ class Grant:
     min_version: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Revoke:
     """Take ``ticket`` back from ``worker`` if it was not started; the answer is ``Released`` or ``Started``."""
 
@@ -42,7 +41,7 @@ class Revoke:
     ticket: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Accumulate:
     """Add ``factor · ḡ`` of ``push`` to the batch gradient of ``step``."""
 
@@ -54,7 +53,7 @@ class Accumulate:
     staleness: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Discard:
     """Drop ``push``. ``refused`` tells whether its ``samples`` are lost (else they are ticketed again)."""
 
@@ -65,7 +64,7 @@ class Discard:
     refused: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Step:
     """Turn the batch gradient of ``step`` into ``version``.
 
@@ -82,14 +81,14 @@ class Step:
     batches: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Publish:
     """Offer the parameters of ``version`` to every worker that asks for something newer than it has."""
 
     version: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EndEpoch:
     """Every position of ``epoch`` is settled: take the snapshot, step ``epoch_scheduler``."""
 
@@ -101,7 +100,7 @@ class EndEpoch:
     dropped: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Finish:
     """The run is over. ``ok`` is false where it ended for a reason that is an error."""
 
@@ -109,7 +108,7 @@ class Finish:
     ok: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SitOut:
     """``worker`` is too slow to be of use now (``why`` says it in words), or back in (``why`` empty)."""
 
@@ -117,7 +116,7 @@ class SitOut:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Hold:
     """The next epoch waits because the script on the server has not taken ``waiting`` snapshots."""
 
@@ -125,7 +124,7 @@ class Hold:
     waiting: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Warn:
     """Training seems to go wrong: ``text`` says how, and what to do about the likely ``cause``. Nothing is stopped."""
 
@@ -136,7 +135,7 @@ class Warn:
 # What the ledger did ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Planned:
     """From ``step`` on, workers ``ahead`` may start up to ``reach`` steps early, ``samples`` of a step's in all."""
 
@@ -146,7 +145,7 @@ class Planned:
     samples: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Moved:
     """``ticket`` is overdue and counts for ``step`` now."""
 
@@ -154,7 +153,7 @@ class Moved:
     step: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Returned:
     """The positions of ``ticket`` went back to their pool; a later contribution of it is discarded."""
 
@@ -162,7 +161,7 @@ class Returned:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Dropped:
     """``drop_last``: these positions of ``epoch`` are nobody's."""
 
@@ -193,14 +192,14 @@ Command = (
 # What a worker's machine says -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Install:
     """Make the parameters of ``version`` the model's."""
 
     version: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Compute:
     """Compute the mean gradient of ``ticket``'s samples, for ``step``, on the parameters of ``version``."""
 
@@ -211,7 +210,7 @@ class Compute:
     step: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Push:
     """Send the summed contribution of ``tickets``, computed on ``versions``."""
 
@@ -219,14 +218,14 @@ class Push:
     versions: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Pull:
     """Ask for parameters newer than version ``newer_than``."""
 
     newer_than: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Tell:
     """Report ``event`` to the coordinator."""
 

@@ -6,12 +6,11 @@ Times are seconds on the server's monotonic clock and always travel beside an ev
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from .ranges import Range
+from .values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Joined:
     """A worker holds ``version`` and is ready. ``pace``: its probe's samples/s, ``None`` where it has none."""
 
@@ -21,7 +20,7 @@ class Joined:
     lookahead: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Left:
     """A worker is gone: it said so, its connection ended, or it was silent for too long."""
 
@@ -29,7 +28,7 @@ class Left:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EpochDrawn:
     """The sampler's order for ``epoch`` exists and has ``positions`` entries."""
 
@@ -37,7 +36,7 @@ class EpochDrawn:
     positions: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Started:
     """A worker began to compute ``ticket`` on parameters of ``version``."""
 
@@ -46,7 +45,7 @@ class Started:
     version: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Computed:
     """A worker finished ``ticket``: ``seconds`` from the moment it could start (loading included)."""
 
@@ -55,7 +54,7 @@ class Computed:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Arrived:
     """A push is at the server, whole.
 
@@ -75,7 +74,7 @@ class Arrived:
     loss: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Declined:
     """The script saw ``ticket``'s samples and did not step: they end here."""
 
@@ -83,7 +82,7 @@ class Declined:
     ticket: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Released:
     """A worker gives a revoked ticket back, not started: its samples are free again."""
 
@@ -91,7 +90,7 @@ class Released:
     ticket: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Received:
     """A worker holds the parameters of ``version`` (installed, or ready to be)."""
 
@@ -99,7 +98,7 @@ class Received:
     version: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StepDone:
     """The numeric layer carried out the step that made ``version``; it took ``seconds``."""
 
@@ -107,21 +106,21 @@ class StepDone:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SnapshotTaken:
     """The script on the server took the snapshot of ``epoch``."""
 
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StopAsked:
     """The script on the server, or the user, wants the run to end."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Tick:
     """Nothing happened, but a deadline passed."""
 
@@ -146,7 +145,7 @@ Event = (
 # What a worker's machine hears ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Granted:
     """The coordinator's :class:`~evener.core.commands.Grant`, at the worker."""
 
@@ -158,21 +157,21 @@ class Granted:
     min_version: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Revoked:
     """Give ``ticket`` back if it was not started."""
 
     ticket: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class VersionReady:
     """The parameters of ``version`` are in this process."""
 
     version: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ComputeDone:
     """The script stepped (``declined=False``) or asked for the next batch without stepping."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -98,7 +97,9 @@ class Member:
         recent = self.recent.setdefault(size, deque(maxlen=REMEMBERED))
         recent.append(size / seconds)
         if len(recent) >= ENOUGH:
-            self.rates[size] = statistics.median(recent)
+            ordered = sorted(recent)  # the median, without statistics' care for what is no list of numbers
+            middle = len(ordered) // 2
+            self.rates[size] = ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
     def seconds(self, size: int) -> float:
         """How long a micro-batch of ``size`` samples takes it, as far as is known."""
@@ -159,14 +160,17 @@ class Member:
     def schedule(self, now: float, version: int) -> None:
         """Set when each of its tickets is due: in turn, at its own pace; a push waits for the last of its group."""
         at, pace, uplink = now, self.pace.value, self.uplink.value
-        group_due: dict[int, float] = {}
-        computed: list[Ticket] = []
-        # Called with every event of this worker, and most have one ticket or two.
-        tickets = self.tickets.values()
-        for ticket in tickets if len(tickets) < 2 else sorted(tickets, key=_turn):
+        tickets = list(self.tickets.values())
+        # Called with every event of this worker. Most have one ticket under way and one in the queue.
+        queued = TicketState.QUEUED
+        usual = len(tickets) == 2 and tickets[0].state is not queued and tickets[1].state is queued
+        if len(tickets) > 1 and not usual:
+            tickets.sort(key=_turn)
+        computed = False
+        for ticket in tickets:
             if ticket.state is TicketState.STARTED:
                 at = (now if ticket.started is None else ticket.started) + ticket.size / pace
-            elif ticket.state is TicketState.QUEUED:
+            elif ticket.state is queued:
                 if ticket.min_version > version:
                     ticket.due = None
                     continue
@@ -174,11 +178,13 @@ class Member:
                     at = max(at, now + self.downlink.value)
                 at += ticket.size / pace
             else:
-                computed.append(ticket)
+                computed = True
             ticket.due = at + uplink
-            group_due[ticket.group] = max(group_due.get(ticket.group, 0.0), ticket.due)
-        for ticket in computed:
-            ticket.due = group_due[ticket.group]
+        if computed:
+            for ticket in tickets:
+                if ticket.state is TicketState.COMPUTED:
+                    group = ticket.group
+                    ticket.due = max(t.due for t in tickets if t.group == group and t.due is not None)
 
 
 def _turn(ticket: Ticket) -> tuple[bool, int, int]:

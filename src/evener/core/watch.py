@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from .commands import Warn
 from .series import EXTREME_LOSS, EXTREME_NORM, WINDOW, Series
+from .values import value
 
 FAR_NORM, FAR_LOSS = 10.0, 3.0
 """Times the others' that one worker's gradient norm, or loss, must be."""
@@ -53,7 +54,7 @@ REPEAT = 1000
 """Steps in which the same cause is not named twice."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Contribution:
     """What was accepted: ``samples`` of which ``stale`` were computed on old parameters, ``version`` the oldest.
 

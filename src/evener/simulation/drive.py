@@ -40,6 +40,7 @@ class Outcome:
     seconds: float = 0.0
     applied: int = 0
     stale: int = 0
+    contributions: int = 0
     steps: int = 0
     finish: c.Finish | None = None
     log: list[tuple[float, e.Event, list[c.Command]]] = field(default_factory=list)
@@ -175,6 +176,7 @@ class Simulation:
             case c.Accumulate(worker, push, step, samples, _, _):
                 self._numeric.accumulate(command)
                 self.outcome.applied += samples
+                self.outcome.contributions += 1
                 self.outcome.stale += self._workers.accumulated(worker, push, step)
             case c.Step(version=version):
                 self._numeric.step(command)

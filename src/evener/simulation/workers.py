@@ -88,8 +88,8 @@ class Workers:
         """It comes, and gets what is published."""
         host = self._cluster.hosts[worker]
         chance = random.Random(f"{self._cluster.seed} {worker}")
-        order = len(self._workers)
-        self._workers[worker] = _Worker(host, WorkerCore(worker, self._published), self._parameters, chance, order=order)
+        core, order = WorkerCore(worker, self._published), len(self._workers)
+        self._workers[worker] = _Worker(host, core, self._parameters, chance, order=order)
         pace = host.pace_at(self._clock.now) if self._cluster.probe else None
         self._tell(e.Joined(worker, self._published, pace))
 
@@ -137,9 +137,9 @@ class Workers:
                     target.last_report = at
                 self._deliver(target, event, at)
             case c.Compute(ticket, epoch, ranges, version, step):
-                target.tickets[ticket] = size(ranges)
+                samples = target.tickets[ticket] = size(ranges)
                 task = Task(worker, ticket, epoch, ranges, version, step, target.parameters, self._declines(target))
-                end = self._end_of(target, size(ranges))
+                end = self._end_of(target, samples)
                 self._begin(task)
                 self._clock.at(end, lambda: self._hear(worker, e.ComputeDone(task.declined)))
             case c.Push(tickets, versions):

@@ -11,9 +11,10 @@ from ..commands import Planned
 from ..ledger import Lot, Ticket
 from ..members import Member
 from ..state import RunState
+from ..values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Assignment:
     """The ticket a worker may have: ``size`` samples of ``lot``, started on a version ``≥ min_version``."""
 
