@@ -52,6 +52,49 @@ def test_a_reproducible_one_is_to_be_compared_with_the_real_run(
     assert f"evener run {simulated} --reproducible --micro-batch 32" in " ".join(out.split())
 
 
+ALONE = ["simulate", "--cluster", "cluster.toml", "--batch", "64", "--samples", "640"]
+
+
+def test_timing_alone(simulated: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([*ALONE, "--epochs", "2", "--record", "kept", "--json", "out.json"]) == 0
+    out, _ = capfd.readouterr()
+    assert "epoch 2/2" in out
+    assert "total time" in out
+    assert f"evener {' '.join(ALONE)} --epochs 2 --policy synchronous" in " ".join(out.split())
+    assert json.loads(Path("out.json").read_text())["samples"] == 1280
+
+
+def test_timing_alone_without_a_record(simulated: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([*ALONE, "--policy", "synchronous", "--no-record", "--json", "out.json"]) == 0
+    out, _ = capfd.readouterr()
+    assert "synchronous, 3 hosts, batch 64: 640 samples in 10 steps and 30 contributions" in out
+    assert "of the hosts' paces" in out
+    summary = json.loads(Path("out.json").read_text())
+    assert (summary["ok"], summary["steps"], summary["stale_fraction"]) == (True, 10, 0.0)
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--batch", "64"], "--samples is missing. Give a script to train, or, for timing alone"),
+        (["--samples", "64"], "--batch is missing"),
+        (["--batch", "64", "--samples", "64", "--target", "loss=1"], "--target needs a script"),
+        (["--batch", "64", "--samples", "64", "--threads", "1"], "--threads needs a script"),
+        (["--batch", "64", "--samples", "64", "--", "--epochs", "2"], "-- needs a script"),
+        (["--batch", "64", "--samples", "64", "--no-record", "--record", "x"], "contradict each other"),
+        (["train.py", "--batch", "64"], "--batch is for timing alone"),
+        (["train.py", "--no-record"], "--no-record is for timing alone"),
+        (["--batch", "0", "--samples", "64"], "--batch is a number from 1"),
+    ],
+)
+def test_what_does_not_go_together(
+    simulated: Path, words: list[str], says: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["simulate", "--cluster", "cluster.toml", *words]) == 2
+    assert says in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

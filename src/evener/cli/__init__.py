@@ -13,7 +13,7 @@ from importlib import metadata
 
 VERBS = {
     "run": "train a script on several workers of this machine",
-    "simulate": "train a script on a made-up cluster, in one process: real gradients, virtual time",
+    "simulate": "a made-up cluster on a virtual clock: a script's real gradients, or timing alone",
     "profile": "measure this machine for a script: samples/s, transfers; a file for 'simulate'",
     "demo": "see the gain: a small network on real data, four workers of unequal speed",
 }

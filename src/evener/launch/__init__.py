@@ -1,6 +1,7 @@
 """Start a script's processes on this machine, and answer for them: none is left behind.
 
-:func:`run` is ``evener run``; :func:`simulate` is ``evener simulate``; :func:`measure_limit` finds out what the same
+:func:`run` is ``evener run``; :func:`simulate` is ``evener simulate``, :func:`simulate_timing` the same without a
+script, in this process; :func:`measure_limit` finds out what the same
 workers could do without each other, and :func:`measure_profile` (``evener profile``) what this machine could.
 """
 
@@ -11,6 +12,7 @@ from .options import LaunchError, RunOptions, default_workers
 from .profile import ProfileOptions, measure_profile
 from .screen import Plain, Screen
 from .simulated import SimulateOptions, simulate
+from .timing import TimingOptions, TimingResult, simulate_timing
 
 __all__ = [
     "LaunchError",
@@ -21,6 +23,8 @@ __all__ = [
     "Screen",
     "SimulateOptions",
     "StoppedError",
+    "TimingOptions",
+    "TimingResult",
     "default_workers",
     "mean_limit",
     "measure_limit",
@@ -28,4 +32,5 @@ __all__ = [
     "new_run_id",
     "run",
     "simulate",
+    "simulate_timing",
 ]

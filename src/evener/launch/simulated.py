@@ -87,15 +87,16 @@ class SimulateOptions:
             threads=self.threads,
             device="cpu",
             cluster=msgspec.to_builtins(cluster),
-            notes=_notes(self.script, cluster),
+            notes={"script": self.script.name, **cluster_notes(cluster)},
         )
         what = msgspec.json.encode((place, self.script.name, self.arguments))
         run = f"simulated-{hashlib.blake2b(what, digest_size=4).hexdigest()}"
         return msgspec.structs.replace(place, run=run, record=str(folder))
 
 
-def _notes(script: Path, cluster: Cluster) -> dict[str, Any]:
-    return {"script": script.name, "speeds": [host.pace for host in cluster.hosts], "slowness": "simulated"}
+def cluster_notes(cluster: Cluster) -> dict[str, Any]:
+    """What a record's header notes of the hosts."""
+    return {"speeds": [host.pace for host in cluster.hosts], "slowness": "simulated"}
 
 
 def simulate(options: SimulateOptions, screen: Screen | None = None) -> RunResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from typing import Any
 
 
 class Clock:
@@ -13,8 +14,8 @@ class Clock:
 
     Example:
         >>> clock = Clock()
-        >>> clock.at(2.0, lambda: print("second"))
-        >>> clock.at(1.0, lambda: print("first"))
+        >>> clock.at(2.0, print, "second")
+        >>> clock.at(1.0, print, "first")
         >>> clock.advance(), clock.now
         first
         (None, 1.0)
@@ -22,7 +23,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._sequence = 0
 
     @property
@@ -30,12 +31,12 @@ class Clock:
         """The time of what happens next; ``None``: nothing does."""
         return self._heap[0][0] if self._heap else None
 
-    def at(self, time: float, action: Callable[[], None]) -> None:
+    def at(self, time: float, action: Callable[..., None], *arguments: Any) -> None:
         """Let ``action`` happen at ``time``."""
         self._sequence += 1
-        heapq.heappush(self._heap, (time, self._sequence, action))
+        heapq.heappush(self._heap, (time, self._sequence, action, arguments))
 
     def advance(self) -> None:
         """Go on to what happens next, and let it."""
-        self.now, _, action = heapq.heappop(self._heap)
-        action()
+        self.now, _, action, arguments = heapq.heappop(self._heap)
+        action(*arguments)

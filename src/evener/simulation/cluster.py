@@ -1,4 +1,8 @@
-"""What a simulated cluster is made of, as data."""
+"""What a simulated cluster is made of, as data: hosts and a server.
+
+``links`` has what they are connected by, ``paces`` and ``pauses`` what changes over time, ``faults`` what is scripted;
+``files`` reads all this from a file.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,11 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from .links import Link
+from .paces import phase, rotated
+from .pauses import Pareto
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +39,10 @@ class Host:
         jitter: each of its reports is up to so many seconds late, pushes are not: a push may overtake the reports
             that were sent before it. What is under way when it dies arrives nevertheless.
         repeats: each ``n``-th message to the server arrives twice (0: none).
+        link: its connection to the network: what it takes comes on top of ``uplink``, ``downlink`` and ``latency``.
+        pareto: stalls that come by chance, beside ``stalls``.
+        cuts: ``(from, seconds)``: nothing gets to it or from it then; it gets there afterwards.
+        slows: ``(from, seconds, factor)``: its pace is multiplied by the factor then.
 
     Raises:
         ValueError: a value out of its range.
@@ -54,6 +67,10 @@ class Host:
     refused: int = 0
     jitter: float = 0.0
     repeats: int = 0
+    link: Link | None = None
+    pareto: Pareto | None = None
+    cuts: tuple[tuple[float, float], ...] = ()
+    slows: tuple[tuple[float, float, float], ...] = ()
 
     def __post_init__(self) -> None:
         for pace in (self.pace, *(pace for _, pace in self.paces)):
@@ -68,9 +85,14 @@ class Host:
                 raise ValueError(f"{name} counts: 0 is none, 3 each third; not {getattr(self, name)}")
         if self.dies is not None and not self.joins <= self.dies < math.inf:
             raise ValueError(f"it dies at {self.dies} s; that must be a time from its joining at {self.joins} s on")
-        for start, seconds in self.stalls:
-            if not (0 <= start < math.inf and 0 <= seconds < math.inf):
-                raise ValueError(f"a stall is (from, seconds), finite and not negative, not ({start}, {seconds})")
+        for name, spans in (("a stall", self.stalls), ("a cut", self.cuts)):
+            for start, seconds in spans:
+                if not (0 <= start < math.inf and 0 <= seconds < math.inf):
+                    raise ValueError(f"{name} is (from, seconds), finite and not negative, not ({start}, {seconds})")
+        for start, seconds, factor in self.slows:
+            if not (0 <= start < math.inf and 0 <= seconds < math.inf and 0 < factor < math.inf):
+                what = f"({start}, {seconds}, {factor})"
+                raise ValueError(f"slows are (from, seconds, factor), finite, the factor positive, not {what}")
         times = [at for at, _ in self.paces]
         if times != sorted(times) or not all(0 <= at < math.inf for at in times):
             raise ValueError("paces go by time, from 0 on")
@@ -97,18 +119,9 @@ class Host:
 
     def _phase(self, time: float) -> tuple[float, float]:
         """Its pace at ``time``, and until when."""
-        begun = 0.0
-        if self.period is not None:
-            begun = math.floor(time / self.period) * self.period
-            if begun + self.period <= time:  # where the division was rounded down
-                begun += self.period
-        pace, until = self.pace, math.inf if self.period is None else begun + self.period
-        for start, changed in self.paces:
-            if begun + start <= time:
-                pace = changed
-            else:
-                return pace, begun + start
-        return pace, until
+        if not (self.paces or self.slows or self.period is not None):
+            return self.pace, math.inf
+        return phase(self.pace, self.paces, self.period, self.slows, time)
 
 
 def rotating(hosts: Sequence[Host], every: float) -> tuple[Host, ...]:
@@ -125,15 +138,9 @@ def rotating(hosts: Sequence[Host], every: float) -> tuple[Host, ...]:
         raise ValueError(f"paces that rotate every {every} s: the time must be positive, and finite")
     if any(host.paces for host in hosts):
         raise ValueError("paces that rotate are those of the hosts: leave out their own changes of pace")
-    count = len(hosts)
-    return tuple(
-        dataclasses.replace(
-            host,
-            paces=tuple((step * every, hosts[(index + step) % count].pace) for step in range(count)),
-            period=count * every,
-        )
-        for index, host in enumerate(hosts)
-    )
+    turns = rotated([host.pace for host in hosts], every)
+    period = len(hosts) * every
+    return tuple(dataclasses.replace(host, paces=turn, period=period) for host, turn in zip(hosts, turns, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +152,14 @@ class Cluster:
         step_seconds: what an optimizer step takes the server.
         probe: whether workers measure their pace before they join.
         evaluation: seconds until the script on the server has taken an epoch's snapshot.
-        seed: of noise and jitter.
+        seed: of all chance.
+        parameters: bytes of a set of parameters, and of a push, on links that have a rate.
+        contribution_seconds: what a contribution takes the server, which then does one thing at a time. 0: it takes
+            contributions even while it steps.
+        server: the server's own link, which all transfers share.
 
     Raises:
-        ValueError: a value out of its range.
+        ValueError: a value out of its range, or a link has a rate and ``parameters`` has no bytes.
     """
 
     hosts: tuple[Host, ...]
@@ -156,11 +167,22 @@ class Cluster:
     probe: bool = True
     evaluation: float = 0.0
     seed: int = 0
+    parameters: int = 0
+    contribution_seconds: float = 0.0
+    server: Link | None = None
 
     def __post_init__(self) -> None:
         if not self.hosts:
             raise ValueError("a cluster has at least one host")
-        for name in ("step_seconds", "evaluation"):
+        if self.parameters < 0:
+            raise ValueError(f"parameters have 0 bytes or more, not {self.parameters}")
+        links = {self.server, *(host.link for host in self.hosts)} - {None}
+        if not self.parameters and any(link and (link.up or link.down or link.loss) for link in links):
+            raise ValueError(
+                'links have a rate or a loss, so it must be known how large a transfer is: parameters = "0.8 MB" '
+                "(a model of 200,000 numbers of 4 bytes each)"
+            )
+        for name in ("step_seconds", "contribution_seconds", "evaluation"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is not negative, and finite, unlike {getattr(self, name)}")
 
@@ -168,3 +190,20 @@ class Cluster:
     def at_start(self) -> int:
         """How many hosts are there from the start, at least 1: those a run waits for."""
         return max(1, sum(host.joins <= 0 for host in self.hosts))
+
+
+def as_data(value: Any) -> Any:
+    """A cluster, or a part of one, as plain data without what is as it is by default.
+
+    >>> as_data(Cluster((Host(pace=400.0, link=Link(delay=0.01)),), seed=3))
+    {'hosts': [{'pace': 400.0, 'link': {'delay': 0.01}}], 'seed': 3}
+    """
+    if isinstance(value, tuple):
+        return [as_data(one) for one in value]
+    if not dataclasses.is_dataclass(value):
+        return value
+    return {
+        field.name: as_data(held)
+        for field in dataclasses.fields(value)
+        if (held := getattr(value, field.name)) != field.default
+    }

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 
 from ..core import commands as c
 from ..core import events as e
@@ -35,7 +34,14 @@ class Stuck(Exception):  # noqa: N818
 
 @dataclass(slots=True)
 class Outcome:
-    """What a simulated run did. ``log`` holds ``(time, event, commands)`` of the coordinator, in order."""
+    """What a simulated run did.
+
+    Attributes:
+        seconds: from the first grant to the last step.
+        applied, stale: samples. ``contributions``: pushes that were applied.
+        finish: how it ended.
+        log: ``(time, event, commands)`` of the coordinator, in order.
+    """
 
     seconds: float = 0.0
     applied: int = 0
@@ -94,9 +100,10 @@ class Simulation:
         self._numeric = numeric or Timing(positions)
         self._due: deque[Task | c.EndEpoch] = deque()
         self._clock = Clock()
-        self._workers = Workers(cluster, self._clock, self._numeric, self._tell, self._due.append)
+        self._workers = Workers(cluster, self._clock, self._numeric, self._reach, self._due.append)
         self._first_grant: float | None = None
         self._told = True
+        self._server_free = 0.0
 
     @property
     def now(self) -> float:
@@ -126,9 +133,9 @@ class Simulation:
         """
         clock = self._clock
         for worker, host in enumerate(self.cluster.hosts):
-            clock.at(host.joins, partial(self._workers.join, worker))
+            clock.at(host.joins, self._workers.join, worker)
             if host.dies is not None:
-                clock.at(host.dies, partial(self._workers.die, worker))
+                clock.at(host.dies, self._workers.die, worker)
         spins, deadline = 0, None
         while not self.coordinator.finished:
             if self._told:  # nothing else changes what the coordinator waits for
@@ -151,6 +158,20 @@ class Simulation:
                 yield self._due.popleft()
 
     # The server's side --------------------------------------------------------------------------------------
+
+    def _reach(self, event: e.Event) -> None:
+        """A worker's word is at the server, which may be busy."""
+        if isinstance(event, e.Arrived) and (seconds := self.cluster.contribution_seconds):
+            self._clock.at(self._server_takes(seconds), self._tell, event)
+        else:
+            self._tell(event)
+
+    def _server_takes(self, seconds: float) -> float:
+        """When it has done what takes it so long; one thing at a time, if contributions take it any time."""
+        if not self.cluster.contribution_seconds:
+            return self._clock.now + seconds
+        self._server_free = max(self._server_free, self._clock.now) + seconds
+        return self._server_free
 
     def _tell(self, event: e.Event) -> None:
         now = self._clock.now
@@ -182,21 +203,22 @@ class Simulation:
                 self._numeric.step(command)
                 seconds = self.cluster.step_seconds
                 self.outcome.steps += 1
-                clock.at(clock.now + seconds, lambda: self._tell(e.StepDone(version, seconds)))
+                clock.at(self._server_takes(seconds), self._tell, e.StepDone(version, seconds))
             case c.Publish(version):
                 self.outcome.seconds = clock.now - (self._first_grant or 0.0)
                 self._workers.publish(version, self._numeric.publish(version))
             case c.DrawEpoch(epoch):
                 positions = self._numeric.draw(epoch)
-                clock.at(clock.now, lambda: self._tell(e.EpochDrawn(epoch, positions)))
+                clock.at(clock.now, self._tell, e.EpochDrawn(epoch, positions))
             case c.Revoke(worker, ticket):
                 self._workers.send(worker, e.Revoked(ticket))
             case c.Discard(worker, push):
                 self._numeric.discard(worker, push)
+                self._workers.discarded(worker, push)
             case c.EndEpoch(epoch):
                 self._numeric.end_epoch(command, clock.now)
                 self._due.append(command)
-                clock.at(clock.now + self.cluster.evaluation, lambda: self._tell(e.SnapshotTaken(epoch)))
+                clock.at(clock.now + self.cluster.evaluation, self._tell, e.SnapshotTaken(epoch))
             case c.Finish():
                 self.outcome.finish = command
             case _:

@@ -13,7 +13,9 @@ from ..core.ranges import Range, size
 from ..core.worker import WorkerCore
 from .clock import Clock
 from .cluster import Cluster, Host
+from .network import Network, Ways
 from .numeric import Numeric
+from .pauses import Pauses
 
 
 @dataclass(slots=True)
@@ -34,22 +36,24 @@ class Task:
     declined: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Worker:
     host: Host
     core: WorkerCore
     parameters: object
-    random: random.Random
+    chance: random.Random
+    pauses: Pauses
+    ways: Ways
+    order: int
     at_hand: object = None
     alive: bool = True
-    order: int = 0
     tickets: dict[int, int] = field(default_factory=dict)
     computed: int = 0
     pushes: int = 0
     sent: int = 0
     last_report: float = 0.0
     pull: int | None = None
-    sums: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+    sums: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
 
 
 class Workers:
@@ -77,6 +81,7 @@ class Workers:
         self._numeric = numeric
         self._tell = tell
         self._begin = begin
+        self._network = Network(cluster, clock)
         self._workers: dict[int, _Worker] = {}
         self._waiting: set[int] = set()  # for parameters newer than they have
         self._published = 0
@@ -86,10 +91,17 @@ class Workers:
 
     def join(self, worker: int) -> None:
         """It comes, and gets what is published."""
-        host = self._cluster.hosts[worker]
-        chance = random.Random(f"{self._cluster.seed} {worker}")
-        core, order = WorkerCore(worker, self._published), len(self._workers)
-        self._workers[worker] = _Worker(host, core, self._parameters, chance, order=order)
+        host, name = self._cluster.hosts[worker], f"{self._cluster.seed} {worker}"
+        drawn = host.pareto.draw(random.Random(f"{name} stalls")) if host.pareto else None
+        self._workers[worker] = _Worker(
+            host,
+            WorkerCore(worker, self._published),
+            self._parameters,
+            random.Random(name),
+            Pauses(host.stalls, drawn),
+            self._network.ways(worker),
+            order=len(self._workers),
+        )
         pace = host.pace_at(self._clock.now) if self._cluster.probe else None
         self._tell(e.Joined(worker, self._published, pace))
 
@@ -97,57 +109,58 @@ class Workers:
         """It goes without a word; the server sees the connection break."""
         if worker in self._workers and self._workers[worker].alive:
             self._workers[worker].alive = False
+            self._workers[worker].ways.close()
             self._waiting.discard(worker)
             self._tell(e.Left(worker, "died"))
 
     def send(self, worker: int, event: e.WorkerEvent) -> None:
         """The server tells it something, which takes the link's latency."""
         target = self._workers[worker]
-        at = self._awake(target, self._clock.now + target.host.latency)
-        self._clock.at(at, lambda: self._hear(worker, event))
+        self._at(target, target.ways.to(self._clock.now), self._hear, target, event)
 
     def publish(self, version: int, parameters: object) -> None:
         """There are newer parameters: who waits for them gets them."""
         self._published, self._parameters = version, parameters
-        for worker in sorted(self._waiting, key=lambda worker: self._workers[worker].order):
-            self._answer_pull(worker)
+        for target in sorted((self._workers[worker] for worker in self._waiting), key=lambda one: one.order):
+            self._answer_pull(target)
 
     def accumulated(self, worker: int, push: int, step: int) -> int:
         """A push was added to ``step``; returns how many of its samples were computed on older parameters."""
-        source = self._workers[worker]
-        tickets, versions = source.sums.pop(push)
-        return sum(source.tickets[t] for t, v in zip(tickets, versions, strict=True) if v < step)
+        return sum(samples for samples, version in self._workers[worker].sums.pop(push) if version < step)
+
+    def discarded(self, worker: int, push: int) -> None:
+        """A push does not count."""
+        self._workers[worker].sums.pop(push, None)
 
     # What they do -------------------------------------------------------------------------------------------
 
-    def _hear(self, worker: int, event: e.WorkerEvent) -> None:
-        target = self._workers[worker]
-        if not target.alive:
-            return
-        for command in target.core.handle(event, self._clock.now):
-            self._carry_out(worker, target, command)
+    def _hear(self, target: _Worker, event: e.WorkerEvent) -> None:
+        if target.alive:
+            for command in target.core.handle(event, self._clock.now):
+                self._carry_out(target, command)
 
-    def _carry_out(self, worker: int, target: _Worker, command: c.WorkerCommand) -> None:
-        host, now = target.host, self._clock.now
+    def _carry_out(self, target: _Worker, command: c.WorkerCommand) -> None:
+        now = self._clock.now
         match command:  # the frequent ones first
             case c.Tell(event):
-                at = now + host.latency
-                if host.jitter:
-                    at = max(target.last_report, at + target.random.uniform(0.0, host.jitter))
+                at = target.ways.back(now)
+                if jitter := target.host.jitter:
+                    at = max(target.last_report, at + target.chance.uniform(0.0, jitter))
                     target.last_report = at
                 self._deliver(target, event, at)
             case c.Compute(ticket, epoch, ranges, version, step):
                 samples = target.tickets[ticket] = size(ranges)
-                task = Task(worker, ticket, epoch, ranges, version, step, target.parameters, self._declines(target))
+                declined, worker = self._declines(target), target.core.worker
+                task = Task(worker, ticket, epoch, ranges, version, step, target.parameters, declined)
                 end = self._end_of(target, samples)
                 self._begin(task)
-                self._clock.at(end, lambda: self._hear(worker, e.ComputeDone(task.declined)))
+                self._clock.at(end, self._computed, target, task)
             case c.Push(tickets, versions):
-                self._push(worker, target, tickets, versions)
+                self._push(target, tickets, versions)
             case c.Pull(newer_than):
                 target.pull = newer_than
-                self._waiting.add(worker)
-                self._clock.at(now + host.latency, lambda: self._answer_pull(worker))
+                self._waiting.add(target.core.worker)
+                self._clock.at(target.ways.back(now), self._answer_pull, target)
             case c.Install():
                 target.parameters, target.at_hand = target.at_hand, None
 
@@ -156,54 +169,52 @@ class Workers:
         target.computed += 1
         return bool(target.host.declines) and target.computed % target.host.declines == 0
 
+    def _computed(self, target: _Worker, task: Task) -> None:
+        if task.declined:
+            del target.tickets[task.ticket]
+        self._hear(target, e.ComputeDone(task.declined))
+
     def _end_of(self, target: _Worker, samples: int) -> float:
         """When a micro-batch of so many samples is through that begins now."""
         host, now = target.host, self._clock.now
-        factor = math.exp(target.random.gauss(0.0, host.noise)) if host.noise else 1.0
-        end = self._awake(target, now + host.duration(samples, now, factor))
-        for start, length in host.stalls:
-            if now < start <= end:
-                end += length
-        return end
+        factor = math.exp(target.chance.gauss(0.0, host.noise)) if host.noise else 1.0
+        end = now + host.duration(samples, now, factor)
+        return target.pauses.end(now, end) if target.pauses else end
 
-    def _awake(self, worker: _Worker, time: float) -> float:
-        """``time``, or the end of the stall it falls in."""
-        for start, seconds in worker.host.stalls:
-            if start <= time < start + seconds:
-                return start + seconds
-        return time
+    def _at(self, target: _Worker, time: float, action: Callable[..., None], *arguments: object) -> None:
+        """Let something happen at a worker: at ``time``, or when it does not hang any more."""
+        self._clock.at(target.pauses.after(time) if target.pauses else time, action, *arguments)
 
-    # The links ----------------------------------------------------------------------------------------------
+    # To and from the server ---------------------------------------------------------------------------------
 
-    def _push(self, worker: int, target: _Worker, tickets: tuple[int, ...], versions: tuple[int, ...]) -> None:
+    def _push(self, target: _Worker, tickets: tuple[int, ...], versions: tuple[int, ...]) -> None:
         host = target.host
         target.pushes += 1
-        weight = float(sum(target.tickets[ticket] for ticket in tickets))
-        push = self._numeric.push(e.Arrived(worker, target.pushes, tickets, versions, weight))
+        samples = [target.tickets.pop(ticket) for ticket in tickets]
+        target.sums[target.pushes] = list(zip(samples, versions, strict=True))
+        event = e.Arrived(target.core.worker, target.pushes, tickets, versions, float(sum(samples)))
+        push = self._numeric.push(event)
         if host.refused and target.pushes % host.refused == 0:
             push = replace(push, verdict="not finite")
-        target.sums[target.pushes] = tickets, versions
-        self._deliver(target, push, self._clock.now + host.uplink)
+        target.ways.push(lambda at: self._deliver(target, push, at))
 
     def _deliver(self, target: _Worker, event: e.Event, at: float) -> None:
         target.sent += 1
-        copies = 2 if target.host.repeats and target.sent % target.host.repeats == 0 else 1
-        for _ in range(copies):
-            self._clock.at(at, lambda: self._from(target, event))
+        self._clock.at(at, self._from, target, event)
+        if target.host.repeats and target.sent % target.host.repeats == 0:
+            self._clock.at(at, self._from, target, event)
 
     def _from(self, target: _Worker, event: e.Event) -> None:
         if target.alive or target.host.jitter:
             self._tell(event)
 
-    def _answer_pull(self, worker: int) -> None:
-        target = self._workers[worker]
+    def _answer_pull(self, target: _Worker) -> None:
         if target.alive and target.pull is not None and self._published > target.pull:
             target.pull = None
-            self._waiting.discard(worker)
+            self._waiting.discard(target.core.worker)
             version, parameters = self._published, self._parameters
-            at = self._awake(target, self._clock.now + target.host.downlink)
-            self._clock.at(at, lambda: self._receive(worker, version, parameters))
+            target.ways.pull(lambda at: self._at(target, at, self._receive, target, version, parameters))
 
-    def _receive(self, worker: int, version: int, parameters: object) -> None:
-        self._workers[worker].at_hand = parameters
-        self._hear(worker, e.VersionReady(version))
+    def _receive(self, target: _Worker, version: int, parameters: object) -> None:
+        target.at_hand = parameters
+        self._hear(target, e.VersionReady(version))

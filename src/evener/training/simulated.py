@@ -25,7 +25,7 @@ from ..core import events as e
 from ..core.coordinator import Coordinator
 from ..runtime.place import Place
 from ..runtime.worker import RunError
-from ..simulation.cluster import Cluster
+from ..simulation.cluster import Cluster, as_data
 from ..simulation.drive import Simulation, Stuck
 from ..simulation.workers import Task
 from ..trace import Writer
@@ -137,7 +137,7 @@ class SimulatedSession(Session):
             positions,
             kind="simulation",
             created="",  # the same run gives the same bytes
-            notes={"cluster": msgspec.to_builtins(self._cluster)},
+            notes={"cluster": as_data(self._cluster)},
         )
         self._simulation = Simulation(
             self._cluster,
