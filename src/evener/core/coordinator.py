@@ -236,10 +236,9 @@ class Coordinator:
 
     def _close_lots(self) -> None:
         if not self.policy.collects:
-            for whole in self.state.lots():
-                if whole.complete:
-                    self.state.ledger.close_lot(whole)
-                    self.policy.closed(self.state, whole)
+            for whole in [lot for lot in self.state.ledger.lots.values() if lot.complete]:
+                self.state.ledger.close_lot(whole)
+                self.policy.closed(self.state, whole)
             return
         lot = self.state.ledger.lots.get(self.state.version)
         if lot is not None and self._stepping is not lot and lot.complete:

@@ -79,7 +79,7 @@ class Lot:
     @property
     def complete(self) -> bool:
         """Nothing is in the pool and no ticket is out."""
-        return self.settled == self.quota
+        return self.applied + self.declined + self.refused == self.quota
 
     def next_block(self, size: int) -> int:
         """Samples of the first free block, where the lot is handed out in blocks of ``size`` (:func:`ranges.block`)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import ClassVar
 
 from ..members import Member
@@ -36,6 +37,7 @@ class Stale(PerPush):
         self.bound = whole("bound", bound, 0, "clocks")
         self._most = self.bound
         self._clocks: dict[int, int] = {}
+        self._standing: Counter[int] = Counter()  # workers at each clock
         self._slowest = 0
         self._made: dict[int, int] = {}  # clock → the version that holds all updates made at it, so far
 
@@ -55,21 +57,29 @@ class Stale(PerPush):
     def came(self, state: RunState, member: Member, now: float) -> None:
         """It starts where the slowest is."""
         self._clocks[member.worker] = self._slowest
+        self._standing[self._slowest] += 1
 
     def went(self, state: RunState, member: Member, now: float) -> None:
         """Nobody waits for it any more."""
-        del self._clocks[member.worker]
-        self._catch_up()
+        self._leave(self._clocks.pop(member.worker))
 
     def settled(self, state: RunState, member: Member, samples: int, now: float) -> None:
         """One clock more."""
         clock = self._clocks[member.worker]
         self._made[clock] = state.issued
         self._clocks[member.worker] = clock + 1
-        self._catch_up()
+        self._standing[clock + 1] += 1
+        self._leave(clock)
 
-    def _catch_up(self) -> None:
-        self._slowest = min(self._clocks.values(), default=self._slowest)
+    def _leave(self, clock: int) -> None:
+        """One worker less is at ``clock``: the slowest may be further than that now."""
+        self._standing[clock] -= 1
+        if self._standing[clock]:
+            return
+        del self._standing[clock]
+        if clock != self._slowest or not self._standing:
+            return
+        self._slowest = min(self._standing)
         # Nobody computes at a clock below the slowest's, so all that is older than this is asked for as one.
         oldest = self._slowest - self._most
         past = [at for at in self._made if at < oldest]
