@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo demo-quick test mutants lint compare study study-quick bench bench-quick bench-server clean
+.PHONY: demo demo-quick test mutants lint compare study study-quick bench bench-quick bench-server bench-simulator clean
 
 demo: $(VENV)/.installed
 	$(BIN)/evener demo
@@ -50,6 +50,10 @@ bench-quick: $(VENV)/.study
 # How much the server takes, against a bare loop: some ten minutes, an otherwise idle machine, no root.
 bench-server: $(VENV)/.study
 	$(BIN)/python -m benchmarks.server
+
+# How fast the simulator is, and where the policies end as workers get more: CPU time is budgeted, an hour or so in all.
+bench-simulator: $(VENV)/.study
+	$(BIN)/python -m benchmarks.simulator
 
 $(VENV)/.python:
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "evener needs Python 3.11 or newer; set PYTHON="'

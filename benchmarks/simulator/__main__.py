@@ -1,0 +1,91 @@
+"""Measure the simulator: ``python -m benchmarks.simulator speed``, ``… scale``, or both, to docs/results/simulator."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import machine
+from evener.core.policies import POLICIES
+
+from . import report
+from .measure import Cell, Result, measure
+
+OUT = Path(__file__).parents[2] / "docs" / "results" / "simulator"
+
+PER_WORKER = 64
+"""Samples of a batch for each worker, where the batch grows with them."""
+
+FIXED = 4096
+"""Samples of a batch that does not."""
+
+SPEED_WORKERS = (10, 1000, 10_000)
+SCALE_WORKERS = (4, 16, 64, 256, 1000, 4000, 10_000)
+SCALE_POLICIES = ("balanced", "asynchronous", "synchronous")
+SCALE_STEPS = 60
+"""Batches' worth of samples, at most, of which utilisation and staleness are the mean."""
+
+
+def speed(policies: Sequence[str], workers: Sequence[int], contributions: int, budget: float) -> list[Cell]:
+    """What tells how fast it is."""
+    return [Cell(policy, n, PER_WORKER * n, contributions, budget=budget) for n in workers for policy in policies]
+
+
+def scale(policies: Sequence[str], workers: Sequence[int], budget: float) -> list[Cell]:
+    """What tells where the policies end. One that steps per push makes a worker's number of them for each batch."""
+    cells = []
+    for policy in policies:
+        for n in workers:
+            for batch in sorted({FIXED, PER_WORKER * n}):
+                pushes = 1 if POLICIES[policy].collects else n
+                cells.append(Cell(policy, n, batch, steps=SCALE_STEPS * pushes, budget=budget))
+    return cells
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Measure what the command line asks for, and write it down."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.simulator", description=__doc__)
+    parser.add_argument("part", nargs="?", choices=("speed", "scale"), help="only this one")
+    parser.add_argument("--policies", default="", help="only these, such as balanced,stale")
+    parser.add_argument("--workers", default="", help="only these numbers of workers, such as 10,1000")
+    parser.add_argument("--contributions", type=int, default=1_000_000)
+    parser.add_argument("--budget", type=float, default=120.0, help="CPU seconds of a cell (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=OUT, help=f"folder for the results (default: {OUT})")
+    asked = parser.parse_args(words)
+    chosen = [name for name in asked.policies.split(",") if name]
+    counts = [int(word) for word in asked.workers.split(",") if word]
+    for part in (asked.part,) if asked.part else ("speed", "scale"):
+        if part == "speed":
+            cells = speed(chosen or list(POLICIES), counts or SPEED_WORKERS, asked.contributions, asked.budget)
+        else:
+            cells = scale(chosen or SCALE_POLICIES, counts or SCALE_WORKERS, asked.budget)
+        _measure(part, cells, asked.out)
+    print(f"written to {report.write(asked.out)}")
+    return 0
+
+
+def _measure(part: str, cells: Sequence[Cell], out: Path) -> None:
+    """Measure cell after cell; what was measured before of others is kept."""
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / f"{part}.json"
+    known = report.read(file)
+    for cell in cells:
+        found = measure(cell)
+        print(report.line(found), file=sys.stderr, flush=True)
+        same = (found.policy, found.workers, found.batch)
+        known = [*(one for one in known if (one.policy, one.workers, one.batch) != same), found]
+        _write(file, known)
+
+
+def _write(file: Path, results: Sequence[Result]) -> None:
+    ordered = sorted(results, key=lambda one: (one.policy, one.batch, one.workers))
+    whole = {"machine": machine.describe(), "results": [dataclasses.asdict(one) for one in ordered]}
+    file.write_text(json.dumps(whole, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

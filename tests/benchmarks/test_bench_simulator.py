@@ -1,0 +1,42 @@
+"""The benchmark of the simulator, at a size that takes no time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.simulator.__main__ import main, scale
+from benchmarks.simulator.measure import Cell, simulate
+from benchmarks.simulator.report import read
+
+
+def test_a_cell_ends_when_it_has_enough() -> None:
+    result = simulate(Cell("synchronous", 4, 256, contributions=400))
+    assert 400 <= result.contributions < 1000
+    assert 0.2 < result.utilisation < 0.3
+    assert result.stale == 0.0
+    assert result.microseconds > 0
+
+
+def test_a_cell_ends_when_its_steps_are_made_or_its_time_is_over() -> None:
+    assert 5 <= simulate(Cell("synchronous", 4, 256, steps=5)).steps < 100
+    assert simulate(Cell("synchronous", 4, 256, budget=0.0)).contributions < 1000
+
+
+def test_batches_grow_with_the_workers_or_stay() -> None:
+    cells = scale(["balanced", "asynchronous"], [4, 64], budget=1.0)
+    assert [(cell.workers, cell.batch) for cell in cells if cell.policy == "balanced"] == [
+        (4, 256),
+        (4, 4096),
+        (64, 4096),
+    ]
+    assert {cell.steps // cell.workers for cell in cells if cell.policy == "asynchronous"} == {60}
+
+
+def test_the_page_and_its_plot(tmp_path: Path) -> None:
+    words = ["--policies", "synchronous", "--workers", "4", "--contributions", "400", "--out", str(tmp_path)]
+    assert main([*words, "--budget", "5"]) == 0
+    assert [one.workers for one in read(tmp_path / "speed.json")] == [4]
+    page = (tmp_path / "README.md").read_text()
+    assert "| synchronous | 4 |" in page
+    assert "scale.png" in page
+    assert (tmp_path / "scale.png").stat().st_size > 1000
