@@ -206,3 +206,13 @@ def test_an_observer_sees_events_and_commands_in_order() -> None:
     outcome = Simulation(cluster, settings, Balanced(), 640, observe).run()
     assert seen == outcome.log
     assert Simulation(cluster, settings, Balanced(), 640, Invariants(settings, 1), keep_log=False).run().log == []
+
+
+@pytest.mark.parametrize("stalls", [((3.0, 2.0),), ((2.95, 0.2), (3.0, 2.0))])
+def test_a_stall_takes_as_long_as_it_says(stalls: tuple[tuple[float, float], ...]) -> None:
+    """Also where the micro-batch would have ended in the middle of it."""
+    calm, held = (
+        Simulation(Cluster((Host(pace=100.0, stalls=some),)), Settings(batch=64, epochs=1), Asynchronous(), 640).run()
+        for some in ((), stalls)
+    )
+    assert held.seconds - calm.seconds == pytest.approx(stalls[-1][0] + stalls[-1][1] - stalls[0][0], abs=0.02)

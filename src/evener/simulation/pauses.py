@@ -58,7 +58,7 @@ class Pauses:
     def __init__(
         self, known: tuple[tuple[float, float], ...], drawn: Iterator[tuple[float, float]] | None = None
     ) -> None:
-        self.known = known
+        self.known = tuple(_apart(known))
         self._drawn = drawn
         self._coming: deque[tuple[float, float]] = deque()
 
@@ -98,3 +98,19 @@ class Pauses:
         """All that begin until ``time``, and one more."""
         while self._drawn is not None and (not self._coming or self._coming[-1][0] <= time):
             self._coming.append(next(self._drawn))
+
+
+def _apart(pauses: tuple[tuple[float, float], ...]) -> list[tuple[float, float]]:
+    """In order of time, those that overlap as one.
+
+    >>> _apart(((5.0, 3.0), (1.0, 2.0), (2.0, 0.5), (7.0, 2.0)))
+    [(1.0, 2.0), (5.0, 4.0)]
+    """
+    apart: list[tuple[float, float]] = []
+    for start, seconds in sorted(pauses):
+        if apart and start <= sum(apart[-1]):
+            begun, length = apart[-1]
+            apart[-1] = begun, max(length, start + seconds - begun)
+        else:
+            apart.append((start, seconds))
+    return apart
