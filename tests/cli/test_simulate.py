@@ -98,7 +98,7 @@ def test_what_does_not_go_together(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ([], "one of the arguments --cluster --paces is required"),
+        ([], "one of the arguments --cluster --paces --from is required"),
         (["--cluster", "none.toml"], "none.toml cannot be read"),
         (["--paces", "400,0"], "a pace is a positive number"),
         (["--paces", "400,x"], "is no list of paces; write the samples per second of each host"),

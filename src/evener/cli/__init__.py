@@ -14,6 +14,7 @@ from importlib import metadata
 VERBS = {
     "run": "train a script on several workers of this machine",
     "simulate": "a made-up cluster on a virtual clock: a script's real gradients, or timing alone",
+    "compare": "several policies on one cluster, simulated or real: a table, plots, and which to take",
     "profile": "measure this machine for a script: samples/s, transfers; a file for 'simulate'",
     "demo": "see the gain: a small network on real data, four workers of unequal speed",
 }

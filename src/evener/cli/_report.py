@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,17 @@ WIDTH = 100
 """Columns of a table that goes to a file or a pipe."""
 
 
-def conclude(result: RunResult, screen: Lines, next_command: str, results: Path | None) -> int:
-    """Show how a run went, and write it to ``results`` for programs; returns the exit code."""
+def conclude(
+    result: RunResult,
+    screen: Lines,
+    next_command: str,
+    results: Path | None,
+    judged: Callable[[RunSummary], RunSummary] = lambda summary: summary,
+) -> int:
+    """Show how a run went, and write it to ``results`` for programs; returns the exit code.
+
+    ``judged`` adds to the summary what the record does not tell.
+    """
     if result.record is None:
         return result.code
     if result.code >= STOPPED:
@@ -33,7 +42,7 @@ def conclude(result: RunResult, screen: Lines, next_command: str, results: Path 
         screen.note(f"the run was broken off. Its record is {result.record}")
         return result.code
     try:
-        summary = summarise(result.record)
+        summary = judged(summarise(result.record))
     except RecordError as error:
         print(f"evener: there is no summary: {error}", file=sys.stderr)
         return result.code

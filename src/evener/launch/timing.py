@@ -38,6 +38,9 @@ LOOK = 2000
 REFRESH = 0.25
 """Seconds between two refreshes of the screen, at least."""
 
+BYTES = 4
+"""Of each number that is trained."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimingOptions:
@@ -53,6 +56,7 @@ class TimingOptions:
         micro_batch: samples of a micro-batch in a reproducible run (:class:`~evener.launch.RunOptions`); 0: none.
         record: folder for the run's record; ``None``: ``runs/<run id>`` below the current folder.
         keep: whether there is a record; without one a run is several times faster.
+        script: what the run stands for, by name, for the record.
     """
 
     cluster: Cluster
@@ -64,6 +68,7 @@ class TimingOptions:
     micro_batch: int = 0
     record: Path | None = None
     keep: bool = True
+    script: str = ""
 
     def check(self) -> None:
         """Find out what can be found out before anything is started.
@@ -174,7 +179,8 @@ def _simulation(options: TimingOptions, writer: Writer | None) -> Simulation:
             run=options.run,
             settings=settings,
             policy=policy,
-            parameters=0,
+            parameters=cluster.parameters // BYTES,
+            script=options.script,
             positions=options.samples,
             kind="simulation",
             created="",  # the same run gives the same bytes

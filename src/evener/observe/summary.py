@@ -46,7 +46,9 @@ class RunSummary:
     """One run. ``docs/record.md`` says how each value is computed; ``None`` stands for what is not known.
 
     ``plan``: what `balanced` did about staleness and waiting, and why, in one line. ``micro_batch`` is 0 unless the run
-    is reproducible; then runs of equal settings have equal ``parameters_sha256``.
+    is reproducible; then runs of equal settings have equal ``parameters_sha256``. ``mean_staleness``: versions that an
+    applied sample was late, on the mean. ``pushes``, ``pulls``: transfers to and from the server; ``transfer_bytes`` of
+    all, at 4 bytes a number; null where the record does not say how large the model is.
     """
 
     policy: str
@@ -85,6 +87,10 @@ class RunSummary:
     notes: dict[str, Any]
     startup_s: dict[str, float] | None = None
     plan: str = ""
+    mean_staleness: float = 0.0
+    pushes: int = 0
+    pulls: int = 0
+    transfer_bytes: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain values, for JSON."""
@@ -161,6 +167,10 @@ def summarise(record: str | os.PathLike[str], limit: Limit | float | None = None
         notes=header.notes,
         startup_s=_startup(tally),
         plan=plan(tally),
+        mean_staleness=tally.staleness / tally.applied if tally.applied else 0.0,
+        pushes=tally.pushes,
+        pulls=tally.pulls,
+        transfer_bytes=4 * header.parameters * (tally.pushes + tally.pulls) if header.parameters else None,
     )
 
 

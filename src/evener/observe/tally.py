@@ -41,6 +41,7 @@ class Tally:
         ``launched``: when the launcher began (below 0).
         starts: how long each process took to take part in the first step; -1 is the server.
         ahead: workers that may start the next step early. ``moved``, ``taken_back``: late tickets, by what was done.
+        staleness: sum over the applied samples of how many versions each was late. ``pushes``, ``pulls``: transfers.
         logs: the newest note with each logged name, by (source, name); ``epoch_logs``: values by epoch.
     """
 
@@ -55,7 +56,7 @@ class Tally:
         self.launched: float | None = None
         self.starts: dict[int, StartNote] = {}
         self.applied = self.refused = self.declined = self.discarded = self.dropped = 0
-        self.steps = 0
+        self.steps = self.staleness = self.pushes = self.pulls = 0
         self.moved = self.taken_back = 0
         self.ahead: tuple[int, ...] = ()
         self.version = 0
@@ -138,6 +139,7 @@ class Tally:
             case e.Computed(worker, ticket, seconds):
                 self._computed(self._work(worker), ticket, seconds, t)
             case e.Arrived(worker, push):
+                self.pushes += 1
                 self._work(worker).late = False
                 if any(ticket in self._tickets for ticket in event.tickets):
                     self._pushes[worker, push] = event
@@ -160,6 +162,8 @@ class Tally:
                     work.left = reason
             case e.EpochDrawn(epoch, positions):
                 self.positions[epoch] = positions
+            case e.Received():
+                self.pulls += 1
             case e.StepDone(version):
                 self.version = version
                 self.first_step = t if self.first_step is None else self.first_step
@@ -256,6 +260,7 @@ class Tally:
             staleness += size * (add.step - version)
             if version < add.step:
                 work.stale += size
+        self.staleness += staleness
         work.staleness.add(staleness / max(1, add.samples))
 
     def _forget(self, ticket: int) -> int:

@@ -78,6 +78,20 @@ def score(name: str, value: float | None) -> str:
     return f"{value:.4g}"
 
 
+def size(number: int) -> str:
+    """A number of bytes.
+
+    >>> size(512), size(4_200_000), size(31_000_000_000)
+    ('512 B', '4.2 MB', '31 GB')
+    """
+    value, unit = float(number), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 999.5:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.1f} {unit}" if value < 9.95 and unit != "B" else f"{value:.0f} {unit}"
+
+
 def options(policy: str, chosen: Mapping[str, float | int | str]) -> str:
     """A policy's options.
 
