@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import random
 from pathlib import Path
 
 import msgspec
@@ -171,3 +173,14 @@ def test_a_simulated_record_says_itself_what_was_simulated(tmp_path: Path) -> No
 def test_steps_are_those_of_the_server() -> None:
     found = conditions(lines(Cluster(HOSTS, step_seconds=0.2), Asynchronous()))
     assert found.cluster.step_seconds == pytest.approx(0.2, rel=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_damaged_record_is_no_crash(seed: int) -> None:
+    chance = random.Random(seed)
+    head, *rest = lines(Cluster(HOSTS), Balanced(), positions=2000)
+    chosen = chance.sample(rest, k=chance.randrange(1, len(rest)))
+    if chance.random() < 0.5:
+        chosen.sort(key=lambda line: line.t if isinstance(line, EventLine) else 0.0)
+    with contextlib.suppress(RecordError):
+        assert conditions([head, *chosen]).cluster.hosts

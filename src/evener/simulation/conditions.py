@@ -69,7 +69,12 @@ def conditions(record: str | os.PathLike[str] | Iterable[Line]) -> Conditions:
     for line in as_lines(record):
         if not reader.feed(line):
             break
-    return reader.result()
+    try:
+        return reader.result()
+    except RecordError:
+        raise
+    except ValueError as error:
+        raise RecordError(f"the record contradicts itself, so it tells nothing of its machines: {error}") from None
 
 
 def cluster_of(record: str | os.PathLike[str]) -> Conditions:
@@ -231,7 +236,7 @@ class Reader:
         visit.busy -= 1
         visit.begins.append(begin)
         visit.sizes.append(ticket.size)
-        visit.seconds.append(seconds)
+        visit.seconds.append(max(seconds, 1e-9))
         if ticket.version > visit.begun:
             visit.begun = ticket.version
             published = self._published.get(ticket.version)
@@ -246,7 +251,7 @@ class Reader:
             del visit.held[number]
 
     def _arrived(self, visit: _Visit, tickets: Sequence[int], verdict: str, t: float) -> None:
-        last = visit.held.get(tickets[-1])
+        last = visit.held.get(tickets[-1]) if tickets else None
         if last is None or last.arrived is not None:
             return
         visit.pushes += 1
