@@ -202,6 +202,8 @@ def test_a_difference_reads_well(tmp_path: Path) -> None:
     lines = list(read(_run(tmp_path / "run", Balanced())))
     difference = replay(_edit(lines, _on(c.Grant, min_version=3), after=40))
     assert difference is not None
+    assert str(difference).startswith(f"line {difference.line}, event {difference.number} at ")
+    assert isinstance(lines[difference.line - 1], EventLine)
     assert "the record says Grant(" in str(difference)
     assert "min_version=3" in str(difference)
 

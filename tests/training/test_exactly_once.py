@@ -1,4 +1,4 @@
-"""Every position counts once, proven by gradient and by the record."""
+"""Every position counts once, proven by gradient and by the record, which replays to the same commands: each policy."""
 
 from __future__ import annotations
 
@@ -6,14 +6,21 @@ import pytest
 import torch
 
 from evener.core import events as e
+from evener.core.policies import POLICIES
 
 from .harness import Launch, Run, says
 
 RATE, BATCH, COUNT = 0.5, 48, 500
 REMAINDER = COUNT % BATCH
 
-POLICIES = [("synchronous", {}), ("asynchronous", {}), *(("balanced", {"bound": s}) for s in (0, 1, 2))]
-NAMES = ["synchronous", "asynchronous", "balanced-0", "balanced-1", "balanced-2"]
+OPTIONS: dict[str, tuple[dict[str, float], ...]] = {
+    "balanced": ({"bound": 0}, {"bound": 1}, {"bound": 2}),
+    "delayed": ({"delay": 2},),
+}
+"""Where the defaults alone are not enough."""
+
+VARIANTS = [(name, options) for name in POLICIES for options in OPTIONS.get(name, ({},))]
+NAMES = ["-".join((name, *(str(value) for value in options.values()))) for name, options in VARIANTS]
 
 # The loss of a batch is the mean of the weights at its positions: they tell how often each position counted.
 SCRIPT = f"""
@@ -36,7 +43,7 @@ keep(weights=model[0].detach().clone())
 def counted_once(run: Run, policy: str) -> None:
     weights = run.kept("server")["weights"]
     whole = torch.full((COUNT,), -RATE / BATCH, dtype=torch.float64)
-    if policy != "asynchronous":
+    if POLICIES[policy].collects:
         # Which positions the remainder holds is the run's business, not how many.
         rest = torch.isclose(weights, torch.tensor(-RATE / REMAINDER, dtype=torch.float64), rtol=1e-9)
         assert int(rest.sum()) == REMAINDER
@@ -47,7 +54,7 @@ def counted_once(run: Run, policy: str) -> None:
     assert accounting.total("applied") == COUNT
 
 
-@pytest.mark.parametrize(("policy", "options"), POLICIES, ids=NAMES)
+@pytest.mark.parametrize(("policy", "options"), VARIANTS, ids=NAMES)
 def test_with_a_death_and_a_late_join(launch: Launch, policy: str, options: dict[str, float]) -> None:
     body = """
 def at_batch(number):
@@ -71,7 +78,7 @@ def at_batch(number):
         assert torch.equal(run.kept(name)["weights"], run.kept("server")["weights"])
 
 
-@pytest.mark.parametrize(("policy", "options"), POLICIES, ids=NAMES)
+@pytest.mark.parametrize(("policy", "options"), VARIANTS, ids=NAMES)
 def test_undisturbed(launch: Launch, policy: str, options: dict[str, float]) -> None:
     run = launch("at_batch = print" + SCRIPT, workers=3, policy=policy, **options)
     run.succeed()

@@ -9,7 +9,7 @@ from .checker import Checker, check
 from .limit import Limit, Rates, read_limit, write_limit
 from .policies import describe, rebuild
 from .reader import Tail, read
-from .replay import Difference, replay
+from .replay import Difference, Replay, replay
 from .schema import (
     FILE,
     SCHEMA,
@@ -53,6 +53,7 @@ __all__ = [
     "PolicyUsed",
     "Rates",
     "RecordError",
+    "Replay",
     "StartNote",
     "Tail",
     "TargetNote",

@@ -26,8 +26,9 @@ def rebuild(used: PolicyUsed) -> Policy:
         RecordError: the name or an option is unknown to this version.
     """
     if used.name not in POLICIES:
-        raise RecordError(f"the record's policy is {used.name!r}; this version knows {', '.join(sorted(POLICIES))}")
+        known = ", ".join(sorted(POLICIES))
+        raise RecordError(f"the record's policy is {used.name!r}; this version knows {known}", line=1)
     try:
         return POLICIES[used.name](**used.options)
     except (TypeError, ValueError) as error:
-        raise RecordError(f"the record's options of {used.name} do not fit this version: {error}") from error
+        raise RecordError(f"the record's options of {used.name} do not fit this version: {error}", line=1) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -44,6 +45,17 @@ def read(path: str | os.PathLike[str]) -> Iterator[Line]:
 def as_lines(record: str | os.PathLike[str] | Iterable[Line]) -> Iterable[Line]:
     """``record`` itself if it is lines already, else what :func:`read` yields."""
     return read(record) if isinstance(record, str | os.PathLike) else record
+
+
+@contextmanager
+def naming(record: str | os.PathLike[str] | Iterable[Line]) -> Iterator[None]:
+    """Meanwhile, a :class:`RecordError` about a line says which file's, if ``record`` is one."""
+    try:
+        yield
+    except RecordError as error:
+        if error.file is None and error.line is not None and isinstance(record, str | os.PathLike):
+            error.file = record_path(record)
+        raise
 
 
 class Tail:

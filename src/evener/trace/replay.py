@@ -10,15 +10,16 @@ from ..core import commands as c
 from ..core import events as e
 from ..core.coordinator import Coordinator
 from .policies import rebuild
-from .reader import as_lines
-from .schema import BrokenLine, EventLine, HeaderLine, Line, RecordError
+from .reader import as_lines, naming
+from .schema import BrokenLine, End, EndLine, EventLine, Header, HeaderLine, Line, RecordError
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The first event that was answered differently; ``number`` counts events from 1."""
+    """The first event that was answered differently; ``number`` counts events from 1, ``line`` the record's lines."""
 
     number: int
+    line: int
     t: float
     event: e.Event
     recorded: list[c.Command]
@@ -30,7 +31,78 @@ class Difference:
             min(len(self.recorded), len(self.replayed)),
         )
         was, now = (str(said[at]) if at < len(said) else "nothing" for said in (self.recorded, self.replayed))
-        return f"event {self.number} at {self.t:.6f} s, {self.event}: the record says {was}, the replay {now}"
+        return (
+            f"line {self.line}, event {self.number} at {self.t:.6f} s, {self.event}: as command {at + 1} the record says "
+            f"{was}, the replay {now}"
+        )
+
+
+class Replay:
+    """The incremental form of :func:`replay`: feed it lines until there is a difference.
+
+    Attributes:
+        events, commands: how many were fed, and how many were the same.
+        seconds: of the record, up to the last event.
+        difference: the first one, if any.
+        header, end: the record's, if it has them.
+        broken: the number of a last line that was cut short.
+    """
+
+    def __init__(self) -> None:
+        self.events = self.commands = 0
+        self.seconds = 0.0
+        self.difference: Difference | None = None
+        self.header: Header | None = None
+        self.end: End | None = None
+        self.broken: int | None = None
+        self._line = 0
+        self._coordinator: Coordinator | None = None
+
+    def feed(self, line: Line) -> bool:
+        """Take the next line; whether all agrees so far.
+
+        Raises:
+            RecordError: as :func:`replay` does.
+        """
+        self._line += 1
+        match line:
+            case HeaderLine(_, header):
+                self.header = header
+                self._coordinator = _fresh(header)
+            case EventLine(t, event, recorded):
+                self._compare(t, event, recorded)
+            case BrokenLine(number, why, truncated):
+                if not truncated:
+                    raise RecordError(
+                        f"it cannot be read ({why}), and all that follows depends on it: replay the record as it was written",
+                        line=number,
+                    )
+                self.broken = number
+            case EndLine(_, end):
+                self.end = end
+            case _:
+                pass
+        return self.difference is None
+
+    def _compare(self, t: float, event: e.Event, recorded: list[c.Command]) -> None:
+        if self._coordinator is None:
+            raise RecordError("a record cannot be replayed without its header", line=self._line)
+        self.events += 1
+        self.seconds = t
+        replayed = self._coordinator.handle(event, t)
+        if replayed == recorded:
+            self.commands += len(recorded)
+        else:
+            self.difference = Difference(self.events, self._line, t, event, recorded, replayed)
+
+
+def _fresh(header: Header) -> Coordinator:
+    """The coordinator of the recorded run, before its first event."""
+    policy = rebuild(header.policy)
+    try:
+        return Coordinator(header.settings, policy)
+    except ValueError as error:
+        raise RecordError(f"the record's settings do not fit this version: {error}", line=1) from error
 
 
 def replay(record: str | os.PathLike[str] | Iterable[Line]) -> Difference | None:
@@ -41,21 +113,9 @@ def replay(record: str | os.PathLike[str] | Iterable[Line]) -> Difference | None
     Raises:
         RecordError: it has no header, a line in its middle cannot be read, or its policy is unknown here.
     """
-    coordinator: Coordinator | None = None
-    number = 0
-    for line in as_lines(record):
-        match line:
-            case HeaderLine(_, header):
-                coordinator = Coordinator(header.settings, rebuild(header.policy))
-            case EventLine(t, event, recorded):
-                if coordinator is None:
-                    raise RecordError("a record cannot be replayed without its header")
-                number += 1
-                replayed = coordinator.handle(event, t)
-                if replayed != recorded:
-                    return Difference(number, t, event, recorded, replayed)
-            case BrokenLine(at, why, truncated) if not truncated:
-                raise RecordError(f"the record cannot be replayed: line {at} cannot be read ({why})")
-            case _:
-                pass
-    return None
+    again = Replay()
+    with naming(record):
+        for line in as_lines(record):
+            if not again.feed(line):
+                break
+    return again.difference

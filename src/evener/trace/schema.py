@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import operator
 import types
+from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_type_hints
 
 import msgspec
@@ -27,7 +28,26 @@ FILE = "record.jsonl"
 
 
 class RecordError(ValueError):
-    """A file is no record, or not one that this version reads; the message says what to do."""
+    """A file is no record, or not one that this version reads; the message says what to do.
+
+    Attributes:
+        line: the number of the line (from 1) that it is about; ``None``: the whole.
+        file: the record, where whoever raised it knew it; else :func:`~evener.trace.reader.naming` adds it.
+
+    >>> str(RecordError("it is damaged", line=7, file=Path("runs/one/record.jsonl")))
+    'runs/one/record.jsonl, line 7: it is damaged'
+    """
+
+    def __init__(self, what: str, *, line: int | None = None, file: Path | None = None) -> None:
+        super().__init__(what)
+        self.line = line
+        self.file = file
+
+    def __str__(self) -> str:
+        where = [str(self.file)] if self.file is not None else []
+        if self.line is not None:
+            where.append(f"line {self.line}")
+        return f"{', '.join(where)}: {self.args[0]}" if where else str(self.args[0])
 
 
 class PolicyUsed(msgspec.Struct, frozen=True):
