@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..trace.replay import Replay
+    from ..trace import Replay
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,26 +21,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Replay, and say how it went: 0 if all agrees, 1 at the first command that differs, 2 if there is no replaying."""
-    from ..trace import RecordError, Replay, read
-    from ..trace.reader import naming
+    from ..observe import words
+    from ..trace import RecordError, replayed
 
-    again, began = Replay(), time.perf_counter()
+    began = time.perf_counter()
     try:
-        with naming(options.record):
-            for line in read(options.record):
-                if not again.feed(line):
-                    break
+        again = replayed(options.record)
     except RecordError as error:
         print(f"evener replay: error: {error}", file=sys.stderr)
         return 2
     if again.difference is not None:
         print(f"evener replay: {options.record} differs: {again.difference}{_versions(again)}", file=sys.stderr)
         return 1
-    from ..observe import words
-
+    took = words.duration(time.perf_counter() - began)
     print(
         f"{words.count(again.events, 'event')} bring the same {words.count(again.commands, 'command')} again: "
-        f"{words.duration(again.seconds)} of a {_what(again)}, replayed in {words.duration(time.perf_counter() - began)}"
+        f"{words.duration(again.seconds)} of a {_what(again)}, replayed in {took}"
     )
     if rest := _rest(again):
         print(rest)

@@ -9,7 +9,7 @@ from .checker import Checker, check
 from .limit import Limit, Rates, read_limit, write_limit
 from .policies import describe, rebuild
 from .reader import Tail, read
-from .replay import Difference, Replay, replay
+from .replay import Difference, Replay, replay, replayed
 from .schema import (
     FILE,
     SCHEMA,
@@ -67,5 +67,6 @@ __all__ = [
     "rebuild",
     "record_path",
     "replay",
+    "replayed",
     "write_limit",
 ]

@@ -32,8 +32,8 @@ class Difference:
         )
         was, now = (str(said[at]) if at < len(said) else "nothing" for said in (self.recorded, self.replayed))
         return (
-            f"line {self.line}, event {self.number} at {self.t:.6f} s, {self.event}: as command {at + 1} the record says "
-            f"{was}, the replay {now}"
+            f"line {self.line}, event {self.number} at {self.t:.6f} s, {self.event}: as command {at + 1} "
+            f"the record says {was}, the replay {now}"
         )
 
 
@@ -74,7 +74,7 @@ class Replay:
             case BrokenLine(number, why, truncated):
                 if not truncated:
                     raise RecordError(
-                        f"it cannot be read ({why}), and all that follows depends on it: replay the record as it was written",
+                        f"it cannot be read ({why}), and what follows depends on it: replay it as it was written",
                         line=number,
                     )
                 self.broken = number
@@ -113,9 +113,14 @@ def replay(record: str | os.PathLike[str] | Iterable[Line]) -> Difference | None
     Raises:
         RecordError: it has no header, a line in its middle cannot be read, or its policy is unknown here.
     """
+    return replayed(record).difference
+
+
+def replayed(record: str | os.PathLike[str] | Iterable[Line]) -> Replay:
+    """As :func:`replay`, with the account of what was fed."""
     again = Replay()
     with naming(record):
         for line in as_lines(record):
             if not again.feed(line):
                 break
-    return again.difference
+    return again
