@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ..trace import Line
+from ..trace import BrokenLine, Line
 from . import words
 from .summary import speed_of
 from .tally import Tally
@@ -22,8 +22,16 @@ BAR = 12
 """Width of a worker's share bar, in cells."""
 
 
+UNREADABLE = 3
+"""Damaged lines of the record that are told of; the summary counts them all."""
+
+
 class LiveView:
     """The state of a run for the eye. It has no thread and reads no file.
+
+    Attributes:
+        tally: what was counted.
+        silent: seconds without news that are worth showing, as its owner's clock tells; 0: none.
 
     Example:
         >>> from evener.trace import Tail
@@ -35,12 +43,18 @@ class LiveView:
 
     def __init__(self) -> None:
         self.tally = Tally()
+        self.silent = 0.0
         self._told = 0
         self._warned = 0
+        self._unreadable = 0
 
     def update(self, lines: Iterable[Line]) -> None:
         """Take the next lines of the record."""
         for line in lines:
+            if isinstance(line, BrokenLine) and not line.truncated:
+                self._unreadable += 1
+                if self._unreadable <= UNREADABLE:
+                    self.tally.warnings.append(f"line {line.number} of the record cannot be read: {line.why}")
             self.tally.update(line)
 
     @property
@@ -92,6 +106,8 @@ class LiveView:
             parts += [Text(), self._workers()]
         if tally.held:
             parts.append(Text("The next epoch waits: the script has snapshots to take.", style="yellow"))
+        if self.silent:
+            parts.append(Text(f"No news for {words.duration(self.silent)}; the run has not ended.", style="yellow"))
         parts += [Text(f"! {text}", style="yellow") for text in tally.warnings[-3:]]
         return Panel(
             Group(*parts),
@@ -200,7 +216,7 @@ class LiveView:
         speed = speed_of(tally.header.notes, work.worker) if tally.header else None
         here = work.joined is not None
         return (
-            name if speed is None else f"{name}  speed {speed:g}",
+            Text(name if speed is None else f"{name}  speed {speed:g}"),
             words.rate(work.pace.value) if work.pace.known else "-",
             words.percent(work.samples / tally.applied) if tally.applied else "-",
             ProgressBar(

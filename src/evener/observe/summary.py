@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..trace import Checker, Limit, read, record_path
+from ..trace import Checker, Limit, naming, read, record_path
 from .reasons import plan
 from .tally import Tally
 from .work import Work
@@ -108,9 +109,10 @@ def summarise(record: str | os.PathLike[str], limit: Limit | float | None = None
         RecordError: there is no record, or none that this version reads.
     """
     tally, checker = Tally(), Checker()
-    for line in read(record):
-        tally.update(line)
-        checker.feed(line)
+    with naming(record):
+        for line in read(record):
+            tally.update(line)
+            checker.feed(line)
     header, end, finish = tally.header, tally.end, tally.finish
     if header is None:  # read() refuses a record without one
         raise ValueError("a record without a header")
@@ -129,7 +131,8 @@ def summarise(record: str | os.PathLike[str], limit: Limit | float | None = None
         ok, reason = end.ok, end.reason
     else:
         why = f": {finish.reason}" if finish and not finish.ok else ""
-        ok, reason = False, f"the record has no end: the server was killed, or the run still goes on{why}"
+        cut = " (it is cut short in its last line)" if accounting.truncated else ""
+        ok, reason = False, f"the record has no end{cut}: the server was killed, or the run still goes on{why}"
     return RunSummary(
         policy=header.policy.name,
         options=header.policy.options,
@@ -179,7 +182,7 @@ def _startup(tally: Tally) -> dict[str, float] | None:
 
     They are those of the process that was ready last by them: all others waited for it.
     """
-    if tally.launched is None or tally.first_step is None:
+    if tally.launched is None or tally.first_step is None or not tally.starts:
         return None
     total = tally.first_step - tally.launched
     slowest = max(tally.starts.values(), key=lambda start: start.imports_s + start.probe_s)
@@ -209,7 +212,8 @@ def _worker(work: Work, tally: Tally, notes: dict[str, Any]) -> WorkerSummary:
 def speed_of(notes: dict[str, Any], worker: int) -> float | None:
     """The emulated speed of ``worker``, from the header's notes."""
     speeds = notes.get("speeds")
-    return float(speeds[worker]) if isinstance(speeds, list) and 0 <= worker < len(speeds) else None
+    speed = speeds[worker] if isinstance(speeds, list) and 0 <= worker < len(speeds) else None
+    return float(speed) if isinstance(speed, int | float) and abs(speed) < math.inf else None
 
 
 def speedup(runs: Sequence[RunSummary]) -> float | None:

@@ -47,7 +47,7 @@ def render(runs: Sequence[RunSummary], next_command: str = "", title: str = "") 
 
 def _remark(line: str) -> RenderableType:
     grid = Table.grid(padding=(0, 1))
-    grid.add_row(Text(" !", style="bold yellow"), line)
+    grid.add_row(Text(" !", style="bold yellow"), Text(line))  # no markup in what others have written
     return grid
 
 
@@ -80,7 +80,7 @@ def _measures(runs: Sequence[RunSummary]) -> Table:
     for run in runs:
         table.add_column(_heading(run), justify="right", min_width=14)
     table.add_row("total time", *(Text(words.duration(run.total_s), style="bold") for run in runs))
-    table.add_row(_target_label(runs), *(_time_to_target(run) for run in runs))
+    table.add_row(Text(_target_label(runs)), *(_time_to_target(run) for run in runs))
     table.add_row("final test accuracy", *(_accuracy(run) for run in runs))
     table.add_row("samples/s", *(words.rate(run.samples_per_second) for run in runs))
     table.add_row("utilisation of limit", *(_utilisation(run) for run in runs))
@@ -153,7 +153,7 @@ def _workers(runs: Sequence[RunSummary]) -> Table:
     for index in sorted({index for workers in by_index for index in workers}):
         known = [workers.get(index) for workers in by_index]
         name = _worker_name(next(worker for worker in known if worker))
-        table.add_row(name, *(_part(worker) for worker in known))
+        table.add_row(Text(name), *(_part(worker) for worker in known))
     return table
 
 
@@ -236,20 +236,20 @@ def _pointers(runs: Sequence[RunSummary], next_command: str) -> Table:
     for key, label in (("slowness", " speeds"),):
         noted = dict.fromkeys(str(run.notes[key]) for run in runs if run.notes.get(key))
         if noted:
-            table.add_row(label, "; ".join(noted))
+            table.add_row(label, Text("; ".join(noted)))
     for run in runs:
         if run.plan:
-            table.add_row(" plan", run.plan if len(runs) == 1 else f"{_column(run)}: {run.plan}")
+            table.add_row(" plan", Text(run.plan if len(runs) == 1 else f"{_column(run)}: {run.plan}"))
     if any(run.workers for run in runs):
         table.add_row(" workers", "pace: samples/s while computing; busy: part of its time that it computed")
     folders = [str(Path(run.record).parent) for run in runs]
     common = os.path.commonpath(folders) if folders else ""
     if len(folders) > 1 and all(os.path.dirname(folder) == common for folder in folders):
         names = ", ".join(os.path.basename(folder) for folder in folders)
-        table.add_row(" records", f"{common}  ({names})")
+        table.add_row(" records", Text(f"{common}  ({names})"))
     else:
         for folder in folders:
-            table.add_row(" record", folder)
+            table.add_row(" record", Text(folder))
     if next_command:
         table.add_row(" next", Text(next_command, style="bold"))
     return table

@@ -6,9 +6,10 @@ by :class:`Tail`; checked by :func:`check`, which trusts nothing but the record,
 
 from .accounting import Accounting, EpochAccount
 from .checker import Checker, check
+from .holding import held
 from .limit import Limit, Rates, read_limit, write_limit
 from .policies import describe, rebuild
-from .reader import Tail, read
+from .reader import Tail, naming, read
 from .replay import Difference, Replay, replay, replayed
 from .schema import (
     FILE,
@@ -62,6 +63,8 @@ __all__ = [
     "Writer",
     "check",
     "describe",
+    "held",
+    "naming",
     "read",
     "read_limit",
     "rebuild",

@@ -17,7 +17,7 @@ from ..core.ranges import Range
 from .accounting import APPLIED, DECLINED, DROPPED, FREE, HELD, REFUSED, WORDS, Accounting
 from .policies import rebuild
 from .positions import Positions
-from .reader import as_lines
+from .reader import as_lines, naming
 from .schema import BrokenLine, EventLine, Header, HeaderLine, Line
 from .steps import Steps
 
@@ -28,8 +28,9 @@ PROBLEMS = 50
 def check(record: str | os.PathLike[str] | Iterable[Line]) -> Accounting:
     """Check a whole record: a run folder, the file, or its lines."""
     checker = Checker()
-    for line in as_lines(record):
-        checker.feed(line)
+    with naming(record):
+        for line in as_lines(record):
+            checker.feed(line)
     return checker.result()
 
 

@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 from ..core.ranges import Range
 from .accounting import APPLIED, DECLINED, DROPPED, HELD, REFUSED, WORDS, EpochAccount
 
+MOST = 1 << 30
+"""Positions of an epoch that are followed: each takes a byte, so that a number gone wrong must not take all memory."""
+
 
 class Positions:
     """Follows every position from free through held to its end.
@@ -35,6 +38,9 @@ class Positions:
         """An epoch begins; all of it is free."""
         if epoch in self._states or any(account.epoch == epoch for account in self.ended):
             self._complain(f"epoch {epoch} was drawn twice")
+        if not 0 <= positions <= MOST:
+            self._complain(f"epoch {epoch} is said to have {positions} positions; the checker follows 0 to {MOST}")
+            positions = 0
         self._states[epoch] = bytearray(positions)
 
     def count(self, epoch: int) -> int | None:

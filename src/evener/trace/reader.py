@@ -8,8 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from .schema import SCHEMA, BrokenLine, HeaderLine, Line, RecordError, decode_line
+import msgspec
+
+from .schema import SCHEMA, BrokenLine, HeaderLine, Line, RecordError, Whole, decode_line
 from .writer import record_path
+
+LONGEST = 1 << 24
+"""Bytes within which a header ends: a file whose first line is longer is something else."""
+
+CHUNK = 1 << 20
+"""Bytes that are read at once."""
 
 
 def read(path: str | os.PathLike[str]) -> Iterator[Line]:
@@ -25,21 +33,19 @@ def read(path: str | os.PathLike[str]) -> Iterator[Line]:
         RecordError: there is no record at ``path``, or none that this version reads.
     """
     file = record_path(path)
-    try:
-        stream = file.open("rb")
-    except (FileNotFoundError, NotADirectoryError):
+    stream = _open(file)
+    if stream is None:
         raise RecordError(
             f"there is no record at {file}: name a run folder (one that holds {file.name}) or the file itself"
-        ) from None
+        )
     with stream:
-        number = 0
-        for number, raw in enumerate(stream, 1):
-            line = decode_line(raw, number)
-            if number == 1:
-                _check_header(line, file)
-            yield line
-    if number == 0:
-        raise RecordError(f"{file} is empty: the run ended before it began")
+        # Whatever file it is: this much of it is read before it is known to be a record.
+        raw = stream.readline(LONGEST)
+        if not raw:
+            raise RecordError(f"{file} is empty: the run ended before it began")
+        yield _line(raw, 1, file)
+        for number, raw in enumerate(stream, 2):
+            yield _line(raw, number, file)
 
 
 def as_lines(record: str | os.PathLike[str] | Iterable[Line]) -> Iterable[Line]:
@@ -64,6 +70,9 @@ class Tail:
     Args:
         path: a run folder or the record file; it need not exist yet.
 
+    Attributes:
+        count: lines so far.
+
     Example:
         >>> Tail("not/there/yet").lines()
         []
@@ -73,7 +82,7 @@ class Tail:
         self.path: Path = record_path(path)
         self._file: BinaryIO | None = None
         self._rest = b""
-        self._number = 0
+        self.count = 0
 
     def lines(self) -> list[Line]:
         """The lines that became complete since the last call.
@@ -81,20 +90,23 @@ class Tail:
         Raises:
             RecordError: the file is no record that this version reads.
         """
+        return list(self.stream())
+
+    def stream(self) -> Iterator[Line]:
+        """As :meth:`lines`, one by one: of a long record they need not be in memory together.
+
+        Raises:
+            RecordError: the file is no record that this version reads.
+        """
         if self._file is None:
-            try:
-                self._file = self.path.open("rb")
-            except (FileNotFoundError, NotADirectoryError):
-                return []
-        *complete, self._rest = (self._rest + self._file.read()).split(b"\n")
-        lines = []
-        for raw in complete:
-            self._number += 1
-            line = decode_line(raw + b"\n", self._number)
-            if self._number == 1:
-                _check_header(line, self.path)
-            lines.append(line)
-        return lines
+            self._file = _open(self.path)
+        while self._file is not None and (data := self._file.read(CHUNK)):
+            *complete, self._rest = (self._rest + data).split(b"\n")
+            if self.count == 0 and not complete and len(self._rest) >= LONGEST:
+                complete = [self._rest]
+            for raw in complete:
+                self.count += 1
+                yield _line(raw + b"\n", self.count, self.path)
 
     def close(self) -> None:
         """Close the file."""
@@ -103,14 +115,63 @@ class Tail:
             self._file = None
 
 
-def _check_header(line: Line, file: Path) -> None:
-    if isinstance(line, BrokenLine) and line.truncated:
-        raise RecordError(f"{file} ends within its first line: the run ended before it began")
-    if not isinstance(line, HeaderLine):
-        why = f" ({line.why})" if isinstance(line, BrokenLine) else ""
-        raise RecordError(f"{file} is no record of a run: its first line is no header{why}")
-    if line.header.schema != SCHEMA:
+def _open(file: Path) -> BinaryIO | None:
+    """Open a record to read; ``None``: there is none."""
+    try:
+        return file.open("rb")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
         raise RecordError(
-            f"{file} has schema {line.header.schema}, written by evener {line.header.evener}; this version"
+            f"{file} cannot be read: {error.strerror}. Is it the record of a run, and yours to read?"
+        ) from None
+
+
+def _line(raw: bytes, number: int, file: Path) -> Line:
+    line = decode_line(raw, number)
+    if number == 1:
+        _check_header(line, raw, file)
+    elif isinstance(line, HeaderLine):
+        return BrokenLine(number, "it is a second header", truncated=False)
+    return line
+
+
+def _check_header(line: Line, raw: bytes, file: Path) -> None:
+    if isinstance(line, BrokenLine) and line.truncated and len(raw) < LONGEST:
+        raise RecordError(f"{file} ends within its first line: the run ended before it began")
+    version = line.header if isinstance(line, HeaderLine) else _version(raw)
+    if version is not None and version.schema != SCHEMA:
+        raise RecordError(
+            f"{file} has schema {version.schema}, written by evener {version.evener}; this version"
             f" reads schema {SCHEMA}: read it with the version that wrote it"
         )
+    if not isinstance(line, HeaderLine):
+        why = f" ({line.why})" if isinstance(line, BrokenLine) else ""
+        raise RecordError(
+            f"{file} is no record of a run: its first line is no header{why}. Name a run's folder, or a record as it"
+            " was written"
+        )
+    settings = line.header.settings
+    for name, least in (("batch", 1), ("epochs", 0), ("workers", 0), ("micro_batch", 0)):
+        value = getattr(settings, name)
+        if not least <= value <= 2**53:
+            raise RecordError(
+                f"no run has {name} {value}: the header is damaged, take a copy that is not", line=1, file=file
+            )
+
+
+class _Version(msgspec.Struct):
+    schema: Whole
+    evener: str = "?"
+
+
+class _FirstLine(msgspec.Struct):
+    header: _Version
+
+
+def _version(raw: bytes) -> _Version | None:
+    """What wrote a header that may be of another shape than ours; ``None``: it is none."""
+    try:
+        return msgspec.json.decode(raw, type=_FirstLine).header
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

@@ -89,7 +89,14 @@ class Replay:
             raise RecordError("a record cannot be replayed without its header", line=self._line)
         self.events += 1
         self.seconds = t
-        replayed = self._coordinator.handle(event, t)
+        try:
+            replayed = self._coordinator.handle(event, t)
+        except Exception as error:  # the core trusts who drives it, and this record may have been through anything
+            raise RecordError(
+                f"the core cannot take {event} here ({error!r}): lines are missing, in another order, or damaged, or "
+                "the core has a fault; evener.trace.check() tells which",
+                line=self._line,
+            ) from error
         if replayed == recorded:
             self.commands += len(recorded)
         else:

@@ -12,7 +12,7 @@ import functools
 import operator
 import types
 from pathlib import Path
-from typing import Any, Literal, cast, get_args, get_type_hints
+from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -25,6 +25,10 @@ SCHEMA = 1
 
 FILE = "record.jsonl"
 """Name of the record in a run folder."""
+
+
+Whole = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+"""A number that every reader of JSON takes for the same. One beyond is damage, and no count of anything."""
 
 
 class RecordError(ValueError):
@@ -73,7 +77,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         notes: facts about the surroundings, such as the emulated speeds.
     """
 
-    schema: int = SCHEMA
+    schema: Whole = SCHEMA
     kind: str = "run"
     run: str
     created: str
@@ -81,17 +85,17 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     script: str
     settings: Settings
     policy: PolicyUsed
-    positions: int | None
-    parameters: int
+    positions: Whole | None
+    parameters: Whole
     notes: dict[str, Any] = {}
 
 
 class LogNote(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="log"):
     """What a script logged. A value that is not a finite number is ``None``."""
 
-    epoch: int
-    version: int
-    samples: int
+    epoch: Whole
+    version: Whole
+    samples: Whole
     at: float
     values: dict[str, float | None]
     source: Literal["server", "workers"] = "server"
@@ -109,9 +113,9 @@ class TargetNote(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
 class WorkerNote(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="worker"):
     """Who a worker is."""
 
-    worker: int
+    worker: Whole
     name: str
-    pid: int = 0
+    pid: Whole = 0
     host: str = ""
     device: str = ""
 
@@ -124,7 +128,7 @@ class StartNote(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag
     ``channels_last``: whether its convolutions compute in that layout.
     """
 
-    worker: int
+    worker: Whole
     imports_s: float
     probe_s: float = 0.0
     launched_s: float = 0.0
@@ -225,8 +229,18 @@ def encode_tagged(value: e.Event | c.Command) -> bytes:
     return opening + b"," + body[1:] if len(body) > 2 else opening + b"}"
 
 
+def _bounded(hint: Any) -> Any:
+    """A type with :data:`Whole` in place of each ``int``."""
+    if hint is int:
+        return Whole
+    inner = tuple(_bounded(one) for one in get_args(hint))
+    if not inner or get_origin(hint) is Literal:
+        return hint
+    return functools.reduce(operator.or_, inner) if isinstance(hint, types.UnionType) else get_origin(hint)[inner]
+
+
 def _twin(cls: type) -> type[msgspec.Struct]:
-    hints = get_type_hints(cls)
+    hints = {name: _bounded(hint) for name, hint in get_type_hints(cls).items()}
     fields: list[Any] = []
     for field in dataclasses.fields(cls):
         if field.default is dataclasses.MISSING:
@@ -262,7 +276,7 @@ def decode_line(raw: bytes, number: int) -> Line:
     """One line of a record; ``number`` (from 1) is for messages. Never raises: see :class:`BrokenLine`."""
     try:
         line = _DECODER.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return BrokenLine(number, str(error), truncated=not raw.endswith(b"\n"))
     if line.event is not None:
         return EventLine(line.t, _restore(line.event), [_restore(command) for command in line.commands])

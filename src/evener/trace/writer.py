@@ -16,6 +16,7 @@ from ..core import commands as c
 from ..core import events as e
 from ..core.policies import Policy
 from ..core.state import Settings
+from .holding import hold
 from .policies import describe
 from .schema import FILE, NOTES, End, Header, Note, encode_tagged
 
@@ -83,6 +84,7 @@ class Writer:
             raise FileExistsError(
                 f"{self.path} is the record of an earlier run. Choose another folder, or move it away."
             ) from None
+        hold(self._file)
         header = Header(
             kind=kind,
             run=run,
