@@ -276,7 +276,7 @@ def test_a_core_that_cannot_take_an_event_is_an_error_with_its_line(folder: Path
     assert f"line {drawn}" in said
 
 
-@pytest.mark.parametrize("verb", ["replay"])
+@pytest.mark.parametrize("verb", ["replay", "watch"])
 def test_a_folder_in_place_of_the_record(tmp_path: Path, verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "record.jsonl").mkdir()
     assert main([verb, str(tmp_path)]) == 2

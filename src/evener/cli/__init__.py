@@ -16,6 +16,7 @@ VERBS = {
     "simulate": "a made-up cluster on a virtual clock: a script's real gradients, or timing alone",
     "compare": "several policies on one cluster, simulated or real: a table, plots, and which to take",
     "profile": "measure this machine for a script: samples/s, transfers; a file for 'simulate'",
+    "watch": "look at a run that goes on or is over, from any shell",
     "replay": "feed a recorded run to the core again: does it decide the same?",
     "demo": "see the gain: a small network on real data, four workers of unequal speed",
 }

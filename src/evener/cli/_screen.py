@@ -12,13 +12,36 @@ from rich.text import Text
 from ..observe import LiveView
 from ..trace import RecordError, Tail
 
+SILENT = 30.0
+"""Seconds without a line in the record that a person should know of: a long evaluation, or something hangs."""
+
 
 class Lines:
     """For files and pipes: output as it comes, and one line per epoch."""
 
     def __init__(self) -> None:
+        self.problem: RecordError | None = None
         self._tail: Tail | None = None
         self._view = LiveView()
+        self._told_silent = False
+
+    @property
+    def over(self) -> bool:
+        """The record that is followed has its last line."""
+        return self._view.over
+
+    @property
+    def lines(self) -> int:
+        """How many lines of the record were read."""
+        return self._tail.count if self._tail is not None else 0
+
+    def silent(self, seconds: float) -> None:
+        """The record has not grown for so long, though somebody holds it."""
+        if seconds < SILENT:
+            self._told_silent = False
+        elif not self._told_silent:
+            self._told_silent = True
+            self.note(f"no news for {seconds:.0f} s; the run has not ended")
 
     def show(self, text: str, error: bool) -> None:
         """Show output of a process."""
@@ -50,8 +73,9 @@ class Lines:
         if self._tail is None:
             return False
         try:
-            self._view.update(self._tail.lines())
+            self._view.update(self._tail.stream())
         except RecordError as error:
+            self.problem = error
             self.unfollow()
             self.note(f"progress cannot be shown: {error}")
             return False
@@ -89,6 +113,10 @@ class Panel(Lines):
             redirect_stderr=False,
         )
         self._live.start()
+
+    def silent(self, seconds: float) -> None:
+        """Say it in the panel: it is drawn again and again."""
+        self._view.silent = seconds if seconds >= SILENT else 0.0
 
     def unfollow(self) -> None:
         """Take the panel away."""
