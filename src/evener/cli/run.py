@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import _options, _policy, _reproducible
+from . import _board, _options, _policy, _reproducible
 
 if TYPE_CHECKING:
     from ..launch import RunOptions
@@ -29,6 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _reproducible.configure(parser, "the same parameters to the bit, whatever the workers")
     add("--port", metavar="N", type=int, help="of the server, on 127.0.0.1 (default: any free one)")
     add("--tcp", action="store_true", help="send bulk over TCP even between processes of one host")
+    _board.configure(parser)
     _options.configure(parser, seed="of the run")
 
 
@@ -45,7 +46,7 @@ def execute(options: argparse.Namespace) -> int:
         asked.check()
         if options.workers is None and options.speeds is None:
             screen.note(f"{asked.workers} workers (choose with --workers or --speeds)")
-        result = launch.run(asked, screen)
+        result = launch.run(asked, _board.beside(screen, options.tensorboard))
     except launch.LaunchError as error:
         print(f"evener run: error: {error}", file=sys.stderr)
         return 2

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import _cluster, _options, _policy, _reproducible
+from . import _board, _cluster, _options, _policy, _reproducible
 
 if TYPE_CHECKING:
     from ..launch import SimulateOptions, TimingOptions, TimingResult
@@ -36,6 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _policy.configure(parser)
     _reproducible.configure(parser, "the same parameters to the bit as under evener run, whatever the cluster")
     add("--threads", metavar="N", type=int, help="of torch (default: 1)")
+    _board.configure(parser)
     _options.configure(parser, seed="of the run: the same gives the same record")
 
 
@@ -57,7 +58,7 @@ def execute(options: argparse.Namespace) -> int:
         if options.script is None:
             return _timing(options, _timing_asked(options, chosen), chosen, screen)
         asked = _asked(options, chosen)
-        result = launch.simulate(asked, screen)
+        result = launch.simulate(asked, _board.beside(screen, options.tensorboard))
     except (launch.LaunchError, ClusterError, RecordError) as error:
         print(f"evener simulate: error: {error}", file=sys.stderr)
         return 2
@@ -77,6 +78,8 @@ def _check(options: argparse.Namespace) -> None:
             "--no-record is for timing alone: a script says itself. Leave out --no-record, or the script."
         )
     _cluster.check_script(options)
+    if options.no_record and options.tensorboard is not None:
+        raise LaunchError("--tensorboard reads the record, and --no-record writes none. Leave one of them out.")
     if options.no_record and options.record is not None:
         raise LaunchError("--record and --no-record contradict each other. Leave one of them out.")
 
@@ -112,7 +115,7 @@ def _timing(options: argparse.Namespace, asked: TimingOptions, chosen: _cluster.
     from .. import launch
     from . import _report
 
-    result = launch.simulate_timing(asked, screen)
+    result = launch.simulate_timing(asked, _board.beside(screen, options.tensorboard))
     if asked.keep:
         return _report.conclude(result, screen, _compare(options, asked), options.json, chosen.judged)
     print(_words(asked, result))

@@ -158,7 +158,7 @@ class LiveView:
         if tally.over:
             left = "over" if tally.finish is None or tally.finish.ok else "failed"
         else:
-            rate = tally.trend.total(tally.now) / self._span(tally.trend.seconds)
+            rate = tally.trend.total(tally.now) / tally.span(tally.trend.seconds)
             left = f"{words.clock((everything - self._settled()) / rate if rate else None)} left"
         done = self._settled() / everything if everything else 1.0
         grid.add_row(
@@ -168,11 +168,6 @@ class LiveView:
             left,
         )
         return grid
-
-    def _span(self, seconds: float) -> float:
-        """The part of the last ``seconds`` in which there was work."""
-        tally = self.tally
-        return max(1e-3, min(seconds, tally.now - (tally.first_grant or 0.0)))
 
     def _present(self) -> int:
         return sum(work.joined is not None for work in self.tally.workers.values())
@@ -187,7 +182,7 @@ class LiveView:
             rate = tally.applied / total if total else 0.0
             text.append(words.rate(rate), style="bold").append(" samples/s over the run")
         else:
-            rate = tally.recent.total(tally.now) / self._span(RECENT)
+            rate = tally.recent.total(tally.now) / tally.span(RECENT)
             text.append(words.rate(rate), style="bold").append(" samples/s now")
         text.append(f" · step {tally.version:,}")
         if tally.applied:
@@ -226,16 +221,10 @@ class LiveView:
                 complete_style="cyan",
                 finished_style="cyan",
             ),
-            words.percent(self._busy(work)) if here else "-",
+            words.percent(tally.busy(work)) if here else "-",
             self._state(work),
             f"{work.staleness.value:.2f}" if work.staleness.known else "-",
         )
-
-    def _busy(self, work: Work) -> float:
-        """The part of the last seconds that it computed, what is under way included."""
-        now, seconds = self.tally.now, self._span(RECENT)
-        under_way = sum(now - max(since, now - seconds) for since in work.started.values())
-        return min(1.0, (work.busy.total(now) + under_way) / seconds)
 
     def _state(self, work: Work) -> Text:
         if work.left is not None:

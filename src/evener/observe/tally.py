@@ -90,6 +90,16 @@ class Tally:
         """Applied samples of staleness ≥ 1."""
         return sum(work.stale for work in self.workers.values())
 
+    def span(self, seconds: float) -> float:
+        """The part of the last ``seconds`` in which there was work."""
+        return max(1e-3, min(seconds, self.now - (self.first_grant or 0.0)))
+
+    def busy(self, work: Work) -> float:
+        """The part of the last seconds that a worker computed, what is under way included."""
+        seconds = self.span(RECENT)
+        under_way = sum(self.now - max(since, self.now - seconds) for since in work.started.values())
+        return min(1.0, (work.busy.total(self.now) + under_way) / seconds)
+
     def update(self, line: Line) -> None:
         """Take the next line."""
         match line:
