@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo demo-quick test mutants lint compare study study-quick bench bench-quick bench-server bench-simulator clean
+.PHONY: demo demo-quick test soak mutants lint compare study study-quick bench bench-quick bench-server bench-simulator clean
 
 demo: $(VENV)/.installed
 	$(BIN)/evener demo
@@ -14,6 +14,13 @@ demo-quick: $(VENV)/.installed
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+# Ten thousand random schedules of faults in simulation, each under every policy, on all cores; prints the time it took.
+# COUNT= and FIRST= choose other seeds. The test command runs a few of them.
+COUNT ?= 10000
+FIRST ?= 0
+soak: $(VENV)/.installed
+	$(BIN)/python -m evener.testing.soak --count $(COUNT) --first $(FIRST)
 
 # Changes one thing in the core at a time, and counts how many changes the tests find: a sample of NUMBER changes, or all
 # of them with ALL=1. Over half an hour for the sample; docs/results/mutants.md.

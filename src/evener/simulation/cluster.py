@@ -42,6 +42,8 @@ class Host:
         link: its connection to the network: what it takes comes on top of ``uplink``, ``downlink`` and ``latency``.
         pareto: stalls that come by chance, beside ``stalls``.
         cuts: ``(from, seconds)``: nothing gets to it or from it then; it gets there afterwards.
+        silence: cut off for longer than this it is taken for gone: what was under way is lost, and it joins anew when
+            the cut is over (``None``: it is waited for).
         slows: ``(from, seconds, factor)``: its pace is multiplied by the factor then.
 
     Raises:
@@ -71,6 +73,7 @@ class Host:
     pareto: Pareto | None = None
     cuts: tuple[tuple[float, float], ...] = ()
     slows: tuple[tuple[float, float, float], ...] = ()
+    silence: float | None = None
 
     def __post_init__(self) -> None:
         for pace in (self.pace, *(pace for _, pace in self.paces)):
@@ -89,6 +92,8 @@ class Host:
             for start, seconds in spans:
                 if not (0 <= start < math.inf and 0 <= seconds < math.inf):
                     raise ValueError(f"{name} is (from, seconds), finite and not negative, not ({start}, {seconds})")
+        if self.silence is not None and not 0 < self.silence < math.inf:
+            raise ValueError(f"silence is a positive number of seconds, not {self.silence}")
         for start, seconds, factor in self.slows:
             if not (0 <= start < math.inf and 0 <= seconds < math.inf and 0 < factor < math.inf):
                 what = f"({start}, {seconds}, {factor})"

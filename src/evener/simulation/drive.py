@@ -136,6 +136,10 @@ class Simulation:
             clock.at(host.joins, self._workers.join, worker)
             if host.dies is not None:
                 clock.at(host.dies, self._workers.die, worker)
+            for start, seconds in host.cuts:
+                if host.silence is not None and host.joins <= start and seconds > host.silence:
+                    clock.at(start + host.silence, self._workers.fall_silent, worker)
+                    clock.at(start + seconds, self._workers.join, worker)
         spins, deadline = 0, None
         while not self.coordinator.finished:
             if self._told:  # nothing else changes what the coordinator waits for

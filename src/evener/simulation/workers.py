@@ -47,6 +47,7 @@ class _Worker:
     order: int
     at_hand: object = None
     alive: bool = True
+    silent: bool = False
     tickets: dict[int, int] = field(default_factory=dict)
     computed: int = 0
     pushes: int = 0
@@ -90,10 +91,13 @@ class Workers:
     # What the server and the cluster do to them -------------------------------------------------------------
 
     def join(self, worker: int) -> None:
-        """It comes, and gets what is published."""
+        """It comes, or comes back, and gets what is published."""
+        before = self._workers.get(worker)
+        if before is not None and not before.silent:
+            return  # it was not missed, or died meanwhile
         host, name = self._cluster.hosts[worker], f"{self._cluster.seed} {worker}"
         drawn = host.pareto.draw(random.Random(f"{name} stalls")) if host.pareto else None
-        self._workers[worker] = _Worker(
+        self._workers[worker] = here = _Worker(
             host,
             WorkerCore(worker, self._published),
             self._parameters,
@@ -102,16 +106,29 @@ class Workers:
             self._network.ways(worker),
             order=len(self._workers),
         )
+        if before is not None:  # the server numbers pushes, and goes on
+            here.order, here.pushes, here.sums = before.order, before.pushes, before.sums
         pace = host.pace_at(self._clock.now) if self._cluster.probe else None
         self._tell(e.Joined(worker, self._published, pace))
 
     def die(self, worker: int) -> None:
         """It goes without a word; the server sees the connection break."""
+        if worker in self._workers:
+            self._workers[worker].silent = False
+            self._gone(worker, "died")
+
+    def fall_silent(self, worker: int) -> None:
+        """Nothing has come from it for so long that the server takes it for gone."""
         if worker in self._workers and self._workers[worker].alive:
+            self._workers[worker].silent = True
+            self._gone(worker, "silent")
+
+    def _gone(self, worker: int, why: str) -> None:
+        if self._workers[worker].alive:
             self._workers[worker].alive = False
             self._workers[worker].ways.close()
             self._waiting.discard(worker)
-            self._tell(e.Left(worker, "died"))
+            self._tell(e.Left(worker, why))
 
     def send(self, worker: int, event: e.WorkerEvent) -> None:
         """The server tells it something, which takes the link's latency."""
