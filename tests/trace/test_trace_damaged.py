@@ -223,12 +223,15 @@ def test_an_unknown_policy_is_named_with_the_line(folder: Path) -> None:
     assert all(f"{folder / 'record.jsonl'}, line 1: the record's policy is 'better'" in one for one in refused.values())
 
 
-@pytest.mark.parametrize("number", ["1" + "0" * 30, "4503599627370496000", "1099511627776"])
+@pytest.mark.parametrize("number", ["1" + "0" * 30, "4503599627370496000", "1099511627776", "1000000000"])
 def test_a_number_gone_wrong_takes_no_memory(folder: Path, number: str) -> None:
     lines = (folder / "record.jsonl").read_text().splitlines()
     drawn = next(i for i, line in enumerate(lines, 1) if '"EpochDrawn"' in line)
     _damage(folder, drawn, '"positions":100', f'"positions":{number}')
+    resource = pytest.importorskip("resource")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert not check(folder).counted_once
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 16  # KiB on Linux
     assert "replay" in look(folder) or replay(folder) is not None
 
 

@@ -1,14 +1,14 @@
-"""The checker's book of positions: one byte each, as long as their epoch is under way."""
+"""The checker's book of positions: one byte each, from their first grant on and as long as their epoch is under way."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 from ..core.ranges import Range
-from .accounting import APPLIED, DECLINED, DROPPED, HELD, REFUSED, WORDS, EpochAccount
+from .accounting import APPLIED, DECLINED, DROPPED, FREE, HELD, REFUSED, WORDS, EpochAccount
 
 MOST = 1 << 30
-"""Positions of an epoch that are followed: each takes a byte, so that a number gone wrong must not take all memory."""
+"""Positions of an epoch that are followed: a number gone wrong must not take all memory."""
 
 
 class Positions:
@@ -32,6 +32,7 @@ class Positions:
     def __init__(self, complain: Callable[[str], None]) -> None:
         self.ended: list[EpochAccount] = []
         self._complain = complain
+        self._counts: dict[int, int] = {}
         self._states: dict[int, bytearray] = {}
 
     def draw(self, epoch: int, positions: int) -> None:
@@ -41,12 +42,12 @@ class Positions:
         if not 0 <= positions <= MOST:
             self._complain(f"epoch {epoch} is said to have {positions} positions; the checker follows 0 to {MOST}")
             positions = 0
-        self._states[epoch] = bytearray(positions)
+        self._counts[epoch] = positions
+        self._states[epoch] = bytearray()
 
     def count(self, epoch: int) -> int | None:
         """How many positions an epoch under way has; ``None``: it is not under way."""
-        states = self._states.get(epoch)
-        return None if states is None else len(states)
+        return self._counts.get(epoch)
 
     def mark(self, epoch: int, ranges: Sequence[Range], old: int, new: int, what: str) -> None:
         """Take positions from one state to the next; complain of ``what`` where they are not in it."""
@@ -55,9 +56,11 @@ class Positions:
             self._complain(f"{what} is of epoch {epoch}, which is not under way")
             return
         for start, stop in ranges:
-            if not 0 <= start < stop <= len(book):
-                self._complain(f"{what} has positions {start} to {stop}; epoch {epoch} has {len(book)}")
+            if not 0 <= start < stop <= self._counts[epoch]:
+                self._complain(f"{what} has positions {start} to {stop}; epoch {epoch} has {self._counts[epoch]}")
                 continue
+            if stop > len(book):
+                book.extend(bytes([FREE]) * (stop - len(book)))
             states = book[start:stop]
             if states.count(old) != stop - start:
                 at = next(i for i, state in enumerate(states) if state != old)
@@ -69,16 +72,17 @@ class Positions:
         states = self._states.pop(epoch, None)
         if states is None:
             return None
-        account = _account(epoch, states, True)
+        account = _account(epoch, self._counts.pop(epoch), states, True)
         self.ended.append(account)
         return account
 
     def accounts(self) -> tuple[EpochAccount, ...]:
         """Those of all epochs, over or under way."""
-        return (*self.ended, *(_account(epoch, states, False) for epoch, states in self._states.items()))
+        under_way = (_account(epoch, self._counts[epoch], states, False) for epoch, states in self._states.items())
+        return (*self.ended, *under_way)
 
 
-def _account(epoch: int, states: bytearray, ended: bool) -> EpochAccount:
+def _account(epoch: int, positions: int, states: bytearray, ended: bool) -> EpochAccount:
     count = states.count
     ends = (count(APPLIED), count(DECLINED), count(REFUSED), count(DROPPED))
-    return EpochAccount(epoch, len(states), *ends, count(HELD), ended)
+    return EpochAccount(epoch, positions, *ends, count(HELD), ended)
