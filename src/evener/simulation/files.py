@@ -326,6 +326,7 @@ HOST: Mapping[str, Read] = {
     "stalls": _rows(units.seconds, units.seconds),
     "pareto": lambda given: _built(Pareto, _values(_table(given), (), PARETO), ()),
     "cuts": _rows(units.seconds, units.seconds),
+    "silence": units.seconds,
     "slows": _rows(units.seconds, units.seconds, _number),
     "joins": units.seconds,
     "dies": units.seconds,
