@@ -25,7 +25,7 @@ Observer = Callable[[Coordinator, e.Event, list[c.Command], float], None]
 """Called with the coordinator, what it was just told, what it said to that, and the time."""
 
 SPINS = 100
-"""Ticks in a row at one instant after which the coordinator is taken to ask for them without end."""
+"""Ticks at one instant, whatever is between them, after which the coordinator is taken to ask for them without end."""
 
 
 class Stuck(Exception):  # noqa: N818
@@ -146,7 +146,7 @@ class Simulation:
                 deadline, self._told = self.coordinator.deadline(), False
             due = clock.next
             if due is not None and (deadline is None or due <= deadline):
-                spins = 0
+                spins = spins if due <= clock.now else 0
                 clock.advance()
             elif deadline is not None:
                 spins = spins + 1 if deadline <= clock.now else 0
