@@ -17,6 +17,7 @@ VERBS = {
     "compare": "several policies on one cluster, simulated or real: a table, plots, and which to take",
     "profile": "measure this machine for a script: samples/s, transfers; a file for 'simulate'",
     "watch": "look at a run that goes on or is over, from any shell",
+    "report": "one HTML file about a run, or several: what happened, who waited and why",
     "replay": "feed a recorded run to the core again: does it decide the same?",
     "demo": "see the gain: a small network on real data, four workers of unequal speed",
 }

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..trace import Checker, Limit, naming, read, record_path
+from ..trace import Accounting, Checker, Limit, naming, read, record_path
 from .reasons import plan
 from .tally import Tally
 from .work import Work
@@ -113,10 +113,22 @@ def summarise(record: str | os.PathLike[str], limit: Limit | float | None = None
         for line in read(record):
             tally.update(line)
             checker.feed(line)
+    return sum_up(tally, checker.result(), record, limit)
+
+
+def sum_up(
+    tally: Tally, accounting: Accounting, record: str | os.PathLike[str], limit: Limit | float | None = None
+) -> RunSummary:
+    """The summary of a ``record`` that was read already.
+
+    Args:
+        tally: which has seen all its lines.
+        accounting: the checker's result.
+        record, limit: as of :func:`summarise`.
+    """
     header, end, finish = tally.header, tally.end, tally.finish
     if header is None:  # read() refuses a record without one
         raise ValueError("a record without a header")
-    accounting = checker.result()
     total = tally.total_s
     rate = tally.applied / total if total else None
     most = limit.samples_per_second if isinstance(limit, Limit) else limit
