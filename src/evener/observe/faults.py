@@ -47,7 +47,7 @@ class Faults:
                 self._hear(t, event)
                 for command in commands:
                     self._obey(t, command, event)
-            case NoteLine(t, WarningNote(text)):
+            case NoteLine(t, WarningNote(text=text)):
                 self._add(t, "warning", -1, text)
             case EndLine(t, end) if not end.ok:
                 self._add(t, "ended", -1, f"the run ended early: {end.reason}")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from .series import Bins
 from .timeline import STATES, Interval
 
-ROOM = 250_000
+ROOM = 400_000
 """Single intervals kept."""
 
 WINDOW = 1024

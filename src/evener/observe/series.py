@@ -41,7 +41,8 @@ class Bins:
 
     def add(self, t: float, kind: int, amount: float) -> None:
         """Count ``amount`` at time ``t`` ≥ 0 (s)."""
-        self._sums[self._bin(t) * self.kinds + kind] += amount
+        index = self._bin(t)  # first: it may put another array in the place of the sums
+        self._sums[index * self.kinds + kind] += amount
 
     def spread(self, start: float, stop: float, kind: int, rate: float = 1.0) -> None:
         """Count ``rate`` for each second from ``start`` to ``stop``."""

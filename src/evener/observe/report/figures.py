@@ -60,10 +60,9 @@ def lanes(story: Story) -> list[int]:
     return sorted(sorted(workers, key=lambda worker: lost[worker])[:LANES])
 
 
-def timeline(story: Story, number: int, shown: Sequence[int]) -> Figure:
-    """An empty timeline: the page's script fills it, again after each zoom."""
+def timeline(story: Story, number: int, shown: Sequence[int], end: float) -> Figure:
+    """An empty timeline up to ``end`` (s): the page's script fills it, again after each zoom."""
     each = LANE if len(shown) <= 16 else 16
-    end = max(story.seconds, 1e-3)
     made = plot(
         height=len(shown) * each + 46,
         x_range=Range1d(start=0.0, end=end, bounds=(0.0, end), min_interval=end / 1e7),

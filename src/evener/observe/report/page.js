@@ -102,6 +102,7 @@ class Timeline {
     const out = {left: [], right: [], top: [], bottom: [], color: []}
     const lanes = data.workers.length, room = QUADS / Math.max(1, lanes)
     const columns = Math.max(40, Math.min(Math.floor((figure.inner_width || 600) / 2), Math.floor(room / 3)))
+    this.seam = (to - from) / (figure.inner_width || 600)
     let singles = 0
     for (let lane = 0; lane < lanes; lane++) {
       const first = this.single ? this.after(lane, from) : 0
@@ -111,7 +112,7 @@ class Timeline {
         if (last < this.first[lane + 1] && this.begin(last) < to) last++
       }
       if (this.single && last - first <= Math.min(room, 0.6 * columns)) {
-        singles += last - first
+        singles++
         let reached = from
         for (let i = first; i < last; i++) {
           if (this.begin(i) - reached > 2 * data.unit) this.rough(out, lane, reached, this.begin(i), columns, from, to)
@@ -128,7 +129,7 @@ class Timeline {
   put(out, lane, left, right, low, high, state) {
     const bottom = lane + 0.92, height = 0.84 // the axis points down
     out.left.push(left)
-    out.right.push(right)
+    out.right.push(right + this.seam) // what comes next is drawn over it: no gap shows between them
     out.bottom.push(bottom - low * height)
     out.top.push(bottom - high * height)
     out.color.push(this.colors[state])
@@ -136,6 +137,7 @@ class Timeline {
 
   // Bins over a stretch of which nothing is known singly.
   rough(out, lane, left, right, columns, from, to) {
+    if (this.data.complete) return // there is nothing: it was not here
     const share = Math.max(1, Math.round((columns * (right - left)) / (to - from)))
     this.stack(out, lane, left, right, share, 0, 0)
   }
@@ -183,7 +185,8 @@ class Timeline {
   }
 
   say(from, to, singles) {
-    const what = singles > 0 ? "single intervals" : "averages; zoom in to see single intervals"
+    const some = singles > 0 ? "averages where they are many" : "averages; zoom in to see single intervals"
+    const what = singles === this.data.workers.length ? "single intervals" : some
     $("view" + this.number).textContent = `${clock(from)} to ${clock(to)}: ${what}`
   }
 
@@ -191,13 +194,13 @@ class Timeline {
     if (this.waiting) return
     this.waiting = requestAnimationFrame(() => {
       this.waiting = null
-      this.draw()
+      if (this.bins) this.draw()
     })
   }
 
   // Moving about.
   show(from, to) {
-    const {seconds} = this.data
+    const seconds = this.data.extent
     const span = Math.min(seconds, Math.max(to - from, 100 * this.data.unit))
     const start = Math.min(Math.max(0, from), seconds - span)
     this.figure.x_range.setv({start, end: start + span})
@@ -220,7 +223,7 @@ class Timeline {
     if (what === "out") this.zoom(2.5)
     if (what === "left") this.shift(-0.5)
     if (what === "right") this.shift(0.5)
-    if (what === "all") this.show(0, this.data.seconds)
+    if (what === "all") this.show(0, this.data.extent)
     if (what === "steps") this.steps()
     if (what === "before" || what === "next") this.neighbour(what === "next" ? 1 : -1)
   }

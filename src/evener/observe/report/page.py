@@ -138,13 +138,15 @@ class _Page:
 
     def _timeline(self, number: int, story: Story) -> str:
         shown = charts.lanes(story)
-        self._timelines.append(pack(story.levels, story.seconds, shown))
+        # Of several runs, all go by the same clock, so that the longer one looks longer.
+        end = max(1e-3, *(one.seconds for one in self._stories))
+        self._timelines.append({**pack(story.levels, story.seconds, shown), "extent": end})
         title = f"<h3>{escape(story.label)}</h3>" if len(self._stories) > 1 else ""
         buttons = "".join(
             f'<button data-do="{do}"{f" aria-label={spoken}" if spoken else ""}>{text}</button>'
             for do, text, spoken in ACTIONS
         )
-        chart = self._place(charts.timeline(story, number, shown))
+        chart = self._place(charts.timeline(story, number, shown, end))
         return (
             f'<div class="card timeline" data-timeline="{number}">{title}{chart}'
             f'<div class="tools">{buttons}<span class="small" id="view{number}"></span></div>'
