@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+import re
 from pathlib import Path
 
 import pytest
@@ -96,3 +98,22 @@ def test_no_record_is_an_error_that_says_so(tmp_path: Path) -> None:
 
 def test_labels_tell_runs_apart() -> None:
     assert labels([Path("/x/a/run"), Path("/x/b/run"), Path("/x/b/other")]) == ["a/run", "b/run", "b/other"]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_damaged_record_never_crashes_the_reader(folder: Path, tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    lines = (folder / "record.jsonl").read_bytes().split(b"\n")[:300]
+    for _ in range(chance.randint(1, 6)):
+        at, to = chance.randrange(1, len(lines)), chance.randrange(1, len(lines))
+        match chance.randrange(4):
+            case 0:
+                del lines[at]
+            case 1:
+                lines.insert(to, lines[at])
+            case 2:
+                lines[at], lines[to] = lines[to], lines[at]
+            case _:
+                lines[at] = re.sub(rb"\d+", lambda found: chance.choice([b"0", b"7", b"99999", found[0]]), lines[at])
+    (tmp_path / "record.jsonl").write_bytes(b"\n".join(lines))
+    assert tell(tmp_path).lines > 1
