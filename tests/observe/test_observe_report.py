@@ -136,7 +136,7 @@ def test_a_click_tells_what_an_interval_was(show: Any, records: Path) -> None:
             assert f"{interval.samples} samples" in said
             assert f"version {interval.version}" in said
         if interval.by >= 0:
-            assert f"held up by worker {interval.by}" in said
+            assert f"worker {interval.by} held it up" in said
     report.page.click("text=Next interval")
     assert report.page.inner_text("#detail0") != said
 

@@ -23,9 +23,9 @@ CAUSES = {
     "": "",
     "contribution": "its contribution was on its way to the server",
     "parameters": "new parameters were on their way to it",
-    "step": "the parameters it needed did not exist yet: others still worked on that step",
+    "step": "the parameters it needed did not exist yet",
     "server": "the server made the optimizer step",
-    "ticket": "nothing was left to hand out until others had finished",
+    "ticket": "nothing was left to hand out",
     "handover": "its next ticket was on its way",
     "epoch": "the next epoch had not begun",
     "start": "the run had not begun",
@@ -129,10 +129,10 @@ class Timeline:
         >>> from evener.core import commands as c, events as e
         >>> timeline = Timeline()
         >>> lines = [EventLine(0.0, e.Joined(0, pace=100.0), [c.Grant(0, 1, 0, 0, 1, ((0, 10),), 0)]),
-        ...          EventLine(0.5, e.Started(0, 1, 0), []), EventLine(0.6, e.Computed(0, 1, 0.1), [])]
+        ...          EventLine(0.5, e.Started(0, 1, 0), []), EventLine(0.75, e.Computed(0, 1, 0.25), [])]
         >>> for interval in [*timeline.follow(lines)]: print(interval.state, interval.cause, interval.seconds)
         waiting handover 0.5
-        computing  0.1
+        computing  0.25
     """
 
     def __init__(self) -> None:

@@ -52,6 +52,9 @@ class Timeline {
     this.quads = named("quads")
     this.mark = named("mark")
     this.colors = data.states.map((state) => color("--" + state))
+    // A finger that moves up or down scrolls the page; Bokeh would keep it.
+    const canvas = window.Bokeh.index.find_one?.(figure)?.canvas?.events_el
+    if (canvas) canvas.style.touchAction = "pan-y"
     for (const button of document.querySelectorAll(`[data-timeline="${number}"] button`)) {
       button.addEventListener("click", () => this.press(button.dataset.do))
     }
@@ -116,7 +119,9 @@ class Timeline {
         let reached = from
         for (let i = first; i < last; i++) {
           if (this.begin(i) - reached > 2 * data.unit) this.rough(out, lane, reached, this.begin(i), columns, from, to)
-          this.put(out, lane, Math.max(from, this.begin(i)), Math.min(to, this.end(i)), 0, 1, this.state(i))
+          const left = Math.max(from, this.begin(i)), right = Math.min(to, this.end(i))
+          // Where there is room, a gap of a pixel tells one ticket from the next.
+          this.put(out, lane, left, right - (right - left > 10 * this.seam ? 2 * this.seam : 0), 0, 1, this.state(i))
           reached = this.end(i)
         }
         if (to - reached > 2 * data.unit) this.rough(out, lane, reached, to, columns, from, to)
@@ -279,10 +284,9 @@ class Timeline {
       said.push(`on parameters of version ${version}`)
     } else if (name === "away") said.push(why ? `It had left: ${why}` : "It had left")
     else {
-      said.push(why[0].toUpperCase() + why.slice(1))
-      if (by >= 0) said.push(`held up by worker ${by}, whose contribution ended the wait`)
-      if (version >= 0) said.push(`it needed version ${version}, for ticket ${ticket} of step ${step}`)
-      else if (ticket >= 0) said.push(`ticket ${ticket} of step ${step}`)
+      const what = version >= 0 ? `version ${version}, for ticket ${ticket}` : `ticket ${ticket}`
+      said.push(why[0].toUpperCase() + why.slice(1) + (ticket >= 0 ? ` (${what} of step ${step})` : ""))
+      if (by >= 0) said.push(`worker ${by} held it up, which came last`)
     }
     if (cause === "slow") said.push(why)
     this.tell(lane, state, `${name} for ${duration(seconds)}`, `${clock(this.begin(index))} to ${clock(this.end(index))}`, said.join("; ") + ".")
