@@ -212,6 +212,22 @@ def test_a_record_that_breaks_off_is_shown_and_says_so_whatever_it_is_called(
     assert "The record has no end" in said
 
 
+def test_a_run_that_was_killed_before_it_began_has_a_page_too(show: Any, records: Path) -> None:
+    begun = records / "begun"
+    begun.mkdir()
+    lines = (records / "one" / "record.jsonl").read_text().splitlines(keepends=True)
+    (begun / "record.jsonl").write_text("".join(lines[:2]))
+    said = show("begun").page.inner_text("main")
+    assert "The record has no end" in said
+    assert "Nothing was handed out yet" in said
+
+
+def test_a_finger_scrolls_the_page_over_the_timeline(show: Any) -> None:
+    report = show("one", width=400)
+    touch = "getComputedStyle(Bokeh.index.find_one(timelines[0].figure).canvas.events_el).touchAction"
+    assert report.page.evaluate(touch) == "pan-y"
+
+
 def test_a_page_with_all_the_intervals_there_is_room_for_is_small_enough(
     browser: Any, records: Path, tmp_path: Path
 ) -> None:

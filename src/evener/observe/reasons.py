@@ -5,6 +5,9 @@ from __future__ import annotations
 from . import words
 from .tally import Tally
 
+NAMED = 8
+"""Workers that are named; more are counted."""
+
 
 def plan(tally: Tally) -> str:
     """One line about a run of `balanced`; empty for other policies."""
@@ -23,6 +26,8 @@ def plan(tally: Tally) -> str:
         who = ", ".join(
             f"{worker} (in {words.percent(min(1.0, part))} of the steps)" for worker, part in sorted(ran.items())
         )
+        if len(ran) > NAMED:
+            who = words.count(len(ran), "worker")
         parts.append(f"to hide transfers, started the next step early: {who}" if who else "nobody ran ahead")
         parts.append(waited)
     if tally.moved:

@@ -33,7 +33,7 @@ dark.addEventListener("change", paint)
 
 // Timelines --------------------------------------------------------------------------------------------------
 
-const QUADS = 16000 // rectangles drawn at most: more are slow to draw, and narrower than a pixel
+const QUADS = 50000 // rectangles drawn at most: more are slow to draw, and narrower than a pixel
 const COLUMNS = ["lane", "start", "length", "code", "by", "ticket", "step", "version", "samples"]
 
 async function unpack(text) {

@@ -40,20 +40,24 @@ class _Page:
         self._timelines: list[dict[str, object]] = []
 
     def html(self) -> str:
-        body = "".join(
-            [
-                self._top(),
+        parts = [self._top()]
+        if any(story.tally.first_grant is not None for story in self._stories):
+            parts += [
                 self._section("Timeline", self._timelines_html()),
                 self._section("What waiting cost", self._each(sections.waiting, stacked=True)),
                 self._section("Throughput", self._chart(charts.throughput(self._stories))),
                 self._section("Pace and share", self._paces()),
                 self._section("Accuracy and loss", self._learned()),
                 self._section("Staleness", self._pair([charts.stale(self._stories), charts.staleness(self._stories)])),
-                self._section("Faults", self._each(sections.faults)),
-                self._section("Sample accounting", self._each(sections.accounting)),
             ]
-        )
-        script, divs = components(self._figures)
+        else:
+            parts.append('<p class="lead">Nothing was handed out yet: there is no more to show.</p>')
+        parts += [
+            self._section("Faults", self._each(sections.faults)),
+            self._section("Sample accounting", self._each(sections.accounting)),
+        ]
+        body = "".join(parts)
+        script, divs = components(self._figures) if self._figures else ("", ())
         for number, div in enumerate(divs):
             body = body.replace(f"<!--chart {number}-->", div, 1)
         title = " and ".join(story.label for story in self._stories)
