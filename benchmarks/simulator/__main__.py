@@ -31,8 +31,12 @@ SCALE_STEPS = 60
 
 
 def speed(policies: Sequence[str], workers: Sequence[int], contributions: int, budget: float) -> list[Cell]:
-    """What tells how fast it is."""
-    return [Cell(policy, n, PER_WORKER * n, contributions, budget=budget) for n in workers for policy in policies]
+    """What tells how fast it is. Steps take no virtual time, or pushes would only queue up before the server."""
+    return [
+        Cell(policy, n, PER_WORKER * n, contributions, budget=budget, step_seconds=0.0)
+        for n in workers
+        for policy in policies
+    ]
 
 
 def scale(policies: Sequence[str], workers: Sequence[int], budget: float) -> list[Cell]:

@@ -42,6 +42,7 @@ class Cell:
     contributions: int = 1_000_000
     steps: int = 0
     budget: float = 120.0
+    step_seconds: float = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +77,14 @@ def simulate(cell: Cell) -> Result:
     hosts = tuple(Host(PACES[worker % len(PACES)], noise=NOISE) for worker in range(cell.workers))
     settings = Settings(cell.batch, 1_000_000, workers=cell.workers)
     positions = cell.batch * max(100, 1_000_000 // cell.batch)
-    simulation = Simulation(Cluster(hosts), settings, POLICIES[cell.policy](), positions, keep_log=False)
+    simulation = Simulation(
+        Cluster(hosts, step_seconds=cell.step_seconds), settings, POLICIES[cell.policy](), positions, keep_log=False
+    )
     outcome = simulation.outcome
     gc.disable()  # as the command does
     work = simulation.work(limit=math.inf)
     begun = time.process_time()
-    while any(True for _ in islice(work, LOOK)):
+    while sum(1 for _ in islice(work, LOOK)):
         enough = outcome.contributions >= cell.contributions or 0 < cell.steps <= outcome.steps
         if enough or time.process_time() - begun > cell.budget:
             break

@@ -68,6 +68,7 @@ def _speed(results: Sequence[Result]) -> list[str]:
         f"The goal is a million contributions in {GOAL_SECONDS:g} s of CPU, {GOAL_SECONDS:g} us each, within",
         f"{GOAL_MEBIBYTES:g} MiB. A cell ends at a million, or when its budget of CPU time is spent; what a million",
         "would take is worked out from what it did. The peak has the interpreter and its libraries in it, some 70 MiB.",
+        "Steps take no virtual time here.",
         "",
         "| policy | workers | contributions | us each | a million, s | peak MiB |",
         "|---|---|---|---|---|---|",

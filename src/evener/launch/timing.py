@@ -205,7 +205,7 @@ class _Recorder:
 def _go(simulation: Simulation, screen: Screen, signals: Signals) -> None:
     work = simulation.work(limit=math.inf)
     shown = time.monotonic()
-    while any(True for _ in islice(work, LOOK)):
+    while sum(1 for _ in islice(work, LOOK)):
         if signals.received:
             screen.note(f"stopping, as {signals.received[0].name} asks.")
             simulation.stop(f"{signals.received[0].name} was received")
