@@ -148,7 +148,7 @@ def test_a_worker_that_hung_is_as_useful_as_before(worker, seed):
     assert after > 0.6 * before
     steps = [t for t, command in done if isinstance(command, Step)]
     held_up = max(later - earlier for earlier, later in pairwise(steps))
-    assert held_up < 0.5, "nor did the others wait until it was back"
+    assert held_up < 0.6, "nor did the others wait until it was back"
 
 
 def test_a_worker_that_was_disturbed_is_tried_again():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import select
+import selectors
 import signal
 import subprocess
 import sys
@@ -131,7 +131,9 @@ def gone(pid: int, within: float = 5.0) -> bool:
     except ProcessLookupError:
         return True
     try:
-        return bool(select.select([handle], [], [], within)[0])
+        with selectors.DefaultSelector() as waiting:
+            waiting.register(handle, selectors.EVENT_READ)
+            return bool(waiting.select(within))
     finally:
         os.close(handle)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections import deque
+from collections.abc import Iterator
 
 import pytest
 
@@ -20,6 +22,13 @@ SIZE = 4096
 
 def filled(value: int) -> memoryview:
     return memoryview(bytes([value % 256]) * SIZE)
+
+
+@pytest.fixture(autouse=True)
+def handles_closed() -> Iterator[None]:
+    """Memory is handed back when nobody refers to it: a thousand handles would wait for the collector."""
+    yield
+    gc.collect()
 
 
 class Wires:

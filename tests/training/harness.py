@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import select
+import selectors
 import signal
 import socket
 import subprocess
@@ -26,6 +26,13 @@ from evener.trace import Accounting, EndLine, EventLine, Line, LogNote, NoteLine
 HERE = Path(__file__).parent
 PATIENCE = 60.0
 """Seconds after which a run is taken to hang."""
+
+
+def readable(handle: int, within: float) -> bool:
+    """Whether there is something to read, within so many seconds. ``select()`` refuses handles above 1023."""
+    with selectors.DefaultSelector() as waiting:
+        waiting.register(handle, selectors.EVENT_READ)
+        return bool(waiting.select(within))
 
 
 class Forge:
@@ -57,7 +64,7 @@ class Forge:
         assert self._process.stdout is not None
         until = time.monotonic() + seconds
         while not enough():
-            if not select.select([self._process.stdout], [], [], max(0.0, until - time.monotonic()))[0]:
+            if not readable(self._process.stdout.fileno(), max(0.0, until - time.monotonic())):
                 return False
             data = os.read(self._process.stdout.fileno(), 1 << 16)
             assert data, "the forge is gone"
@@ -128,7 +135,7 @@ class Run:
 
     def wait_for(self, gate: str) -> None:
         """Wait until a process has said ``let``."""
-        assert select.select([self._gates[gate]], [], [], PATIENCE)[0], self.told(f"nobody said {gate}")
+        assert readable(self._gates[gate], PATIENCE), self.told(f"nobody said {gate}")
         os.read(self._gates[gate], 1)
 
     # Waiting ------------------------------------------------------------------------------------------------

@@ -23,8 +23,8 @@ from .test_batchnorm import AFTER
 from .test_equality import SCRIPT as FIFTY_STEPS
 from .test_equality import distance
 from .test_exactly_once import COUNT, NAMES, counted_once
-from .test_exactly_once import VARIANTS as ALL
 from .test_exactly_once import SCRIPT as WEIGHTS
+from .test_exactly_once import VARIANTS as ALL
 
 UNEQUAL = (Host(400.0, noise=0.2), Host(100.0, noise=0.2))
 

@@ -328,18 +328,20 @@ class Timeline:
         worker.since = stop
         if stop <= start:
             return
-        usual, stalled = stop, ""
+        took = usual = stop - start
+        stalled = ""
         if now.state == COMPUTING:
-            usual, stalled = start + worker.pace.usual(stop - start, now.samples), "slow"
+            usual, stalled = worker.pace.usual(took, now.samples), "slow"
             if now.samples:
-                worker.pace.learn(stop - start, now.samples)
+                worker.pace.learn(took, now.samples)
         elif now.cause == "handover":
-            usual, stalled = start + worker.handover.usual(stop - start), "silent"
-            worker.handover.learn(stop - start)
+            usual, stalled = worker.handover.usual(took), "silent"
+            worker.handover.learn(took)
+        split = stop if usual >= took else start + usual  # as a sum, the end would be rounded
         about = now.ticket, now.step, now.version, now.samples
-        done.append(Interval(ident, start, usual, now.state, now.cause, by, *about))
-        if usual < stop:
-            done.append(Interval(ident, usual, stop, STALLED, stalled, -1, *about))
+        done.append(Interval(ident, start, split, now.state, now.cause, by, *about))
+        if split < stop:
+            done.append(Interval(ident, split, stop, STALLED, stalled, -1, *about))
 
     def _end(self, done: list[Interval]) -> None:
         """The run is over: who waits, waits for nothing."""
