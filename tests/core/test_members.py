@@ -86,6 +86,14 @@ def test_what_is_not_under_way_begins_now(ledger: Ledger, member: Member) -> Non
     assert [first.due, second.due] == pytest.approx([7.5, 9.5])
 
 
+def test_what_is_granted_behind_a_late_ticket_is_not_late_from_the_start(ledger: Ledger, member: Member) -> None:
+    late = started(give(ledger, member, 0, 10), 1.0)
+    behind = give(ledger, member, 1, 20)
+    member.schedule(50.0, version=0)
+    assert late.due == pytest.approx(2.5)
+    assert behind.due == pytest.approx(52.5), "or it would be asked back at once, and granted anew, without end"
+
+
 def test_what_must_wait_for_a_version_is_never_due_and_holds_nothing_up(ledger: Ledger, member: Member) -> None:
     waits, may = give(ledger, member, 1, 20, needs=1), give(ledger, member, 2, 10, needs=0)
     waits.due = 3.0

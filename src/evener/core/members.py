@@ -176,7 +176,7 @@ class Member:
                     continue
                 if ticket.min_version > self.version:
                     at = max(at, now + self.downlink.value)
-                at += ticket.size / pace
+                at = max(at, now) + ticket.size / pace
             else:
                 computed = True
             ticket.due = at + uplink
