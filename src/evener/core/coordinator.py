@@ -225,8 +225,9 @@ class Coordinator:
         for member in self.state.members.values():
             if member.absent:
                 continue
-            if member.sits_out:
+            if self.state.version and not (member.used or member.tickets):
                 member.fade()
+            member.used = False
             why = self.policy.sits_out(self.state, member)
             if bool(why) != member.sits_out:
                 member.sits_out = bool(why)

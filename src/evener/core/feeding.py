@@ -102,6 +102,7 @@ class Feeder:
         if self._policy.collects:
             member.groups[lot.index] = ticket.group
         member.tickets[ticket.id] = ticket
+        member.used = True
         member.schedule(now, self._state.version)
         self._state.changes += 1
         self._policy.granted(self._state, member, lot)

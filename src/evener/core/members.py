@@ -22,7 +22,7 @@ OUTLIER = 3.0
 no slower link. One that has is believed after a few of them."""
 
 FADE = 0.005
-"""By what part a worker that sits out seems faster with each step, the first time."""
+"""By what part a worker that gets nothing to do seems faster with each step, the first time."""
 
 DEVIATION = 1.25
 """Standard deviation of a normal variable by its mean absolute deviation, which outliers move less: √(π/2)."""
@@ -65,6 +65,7 @@ class Member:
         groups: the group its tickets of a lot are summed in, by lot.
         awaits: the version that will contain its last push, and when that push began.
         recent, rates: samples/s of the last micro-batches by their size, and the medians.
+        used: whether it was granted anything since the newest lot was opened.
         times_out: how often it was found to be of no use, and had to sit out.
         absent: given up on, until it shows progress.
         pushed: number of its last push; they arrive in order, so what is not above it was heard before.
@@ -84,6 +85,7 @@ class Member:
     lost: dict[int, Ticket] = field(default_factory=dict)
     groups: dict[int, int] = field(default_factory=dict)
     awaits: tuple[int, float] | None = None
+    used: bool = True
     sits_out: bool = False
     times_out: int = 0
     absent: bool = False
@@ -115,16 +117,16 @@ class Member:
         return tuple(s for s in sizes if s <= best or known.get(s, math.inf) >= SLOWER * known[best])
 
     def fade(self) -> None:
-        """It sits out for another step: what is known of its speed grows old, and is believed less and less.
+        """It sits out for another step, or gets nothing: what is known of its speed grows old, and is believed less.
 
-        So it is tried again: a machine that was disturbed when it was measured may be quick by now. Who turns out to be
-        slow once more is tried half as soon as before, a third, …: all trials of a run together cost little.
+        So it is tried again: a machine that was disturbed when it was measured may be quick by now. Who has to sit out
+        once more is tried half as soon as before, a third, …: all trials of a run together cost little.
         """
         faster = 1.0 + FADE / max(1, self.times_out)
-        self.pace.value *= faster
+        self.pace.value = faster * min([self.pace.value, *self.rates.values()])
         for transfer in (self.uplink, self.turn, self.downlink):
             transfer.value /= faster
-        self.rates = {size: rate * faster for size, rate in self.rates.items()}
+        self.rates.clear()
         self.recent.clear()
 
     def queued(self) -> list[Ticket]:
