@@ -17,9 +17,10 @@ from .course import Course
 from .feeding import Feeder
 from .holdings import Holdings
 from .leases import Leases
-from .ledger import Lot, TicketState
+from .ledger import Ledger, Lot, TicketState
 from .members import Mean, Member
 from .policies.base import Policy, check_micro_batch
+from .standing import TICKETS, Standing
 from .state import RunState, Settings
 from .stepping import StepQueue
 from .watch import Watch
@@ -40,6 +41,7 @@ class Coordinator:
     Args:
         settings: what is fixed for the run.
         policy: the strategy; the coordinator owns it from here on.
+        past: where the run stands that goes on here; ``None``: it begins.
 
     Raises:
         ValueError: ``settings.micro_batch`` with a policy that cannot hand out micro-batches of a fixed size, or an
@@ -54,13 +56,15 @@ class Coordinator:
         ['Grant']
     """
 
-    def __init__(self, settings: Settings, policy: Policy) -> None:
+    def __init__(self, settings: Settings, policy: Policy, past: Standing | None = None) -> None:
         check_micro_batch(settings.micro_batch, policy)
         policy.check(settings.batch)
-        self.state = RunState(settings)
+        self.state = RunState(settings) if past is None else _state(settings, policy, past)
         self.policy = policy
         self.finished = False
         self._out: list[c.Command] = []
+        # Who comes back to a run that has begun does not wait for those who may not.
+        self._wanted = settings.workers if past is None else 1
         self._first_join: float | None = None
         self._begun = False
         self._stepping: Lot | None = None
@@ -73,6 +77,9 @@ class Coordinator:
         self._holdings = Holdings(state, self._feeder, out)
         self._leases = Leases(state, policy, self._holdings, self._feeder, out)
         self._contributions = Contributions(state, policy, self._holdings, self._feeder, self._steps, self._watch, out)
+        if past is not None:
+            self._course.resume(past)
+            policy.recall(past.policy)
 
     # The face -----------------------------------------------------------------------------------------------
 
@@ -100,6 +107,15 @@ class Coordinator:
             begin = self._first_join + self.state.settings.patience
             first = begin if first is None else min(first, begin)
         return first
+
+    def standing(self) -> Standing | None:
+        """Where the run stands, to go on from later; ``None`` while a step is due or under way, and after the end.
+
+        Samples that no step contains yet count as not computed.
+        """
+        if self.finished or not self._steps.idle:
+            return None
+        return self._course.standing(self.policy.memory())
 
     # Hearing ------------------------------------------------------------------------------------------------
 
@@ -207,7 +223,7 @@ class Coordinator:
         settings = self.state.settings
         if not self._begun:
             waited = self._first_join is not None and now >= self._first_join + settings.patience
-            if not self.state.members or (len(self.state.members) < settings.workers and not waited):
+            if not self.state.members or (len(self.state.members) < self._wanted and not waited):
                 return
             self._begun = True
         for lot in self._course.open_lots(self._out):
@@ -285,3 +301,9 @@ class Coordinator:
         if not self.finished:
             self.finished = True
             self._out.append(c.Finish(reason, ok))
+
+
+def _state(settings: Settings, policy: Policy, past: Standing) -> RunState:
+    """That of a run that goes on: nobody is here, and nothing is out."""
+    ledger = Ledger(past.version if policy.collects else 0, past.resumed * TICKETS)
+    return RunState(settings, ledger, version=past.version, issued=past.version)

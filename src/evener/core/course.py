@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from . import commands as c
 from .ledger import Epoch, Fate, Lot
 from .policies.base import Policy
+from .standing import Standing, restore, standing_of
 from .state import RunState
 
 SNAPSHOTS = 2
@@ -25,6 +26,25 @@ class Course:
         self._drawing = False
         self._held = False
         self._snapshots: set[int] = set()
+
+    def resume(self, past: Standing) -> None:
+        """Go on where the run stood; the ledger is new."""
+        self._next_epoch = self._ended = past.ended
+        self._snapshots.update(past.owed)
+        for epoch in past.epochs:
+            restore(self._state.ledger, epoch)
+        self._opened = self._state.version if self._policy.collects else len(self._state.ledger.lots)
+
+    def standing(self, policy: tuple[tuple[str, float], ...]) -> Standing | None:
+        """Where the run stands; ``None`` while an epoch is being drawn."""
+        if self._drawing:
+            return None
+        ledger, collects = self._state.ledger, self._policy.collects
+        epochs = tuple(
+            standing_of(epoch, [lot for lot in ledger.lots.values() if lot.epoch == epoch.index], collects)
+            for epoch in ledger.epochs.values()
+        )
+        return Standing(self._state.version, self._ended, epochs, tuple(sorted(self._snapshots)), policy=policy)
 
     def drawn(self, epoch: int, positions: int) -> None:
         """The order of ``epoch`` exists."""

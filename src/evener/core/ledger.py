@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from . import ranges as r
-from .ranges import Range
+from .ranges import Range, Spans
 
 
 class TicketState(Enum):
@@ -56,7 +56,10 @@ class Ticket:
 
 @dataclass(slots=True, eq=False)
 class Lot:
-    """``quota`` positions of one epoch from ``start`` on, collected together. Counts are in samples."""
+    """``quota`` positions of one epoch from ``start`` on, collected together. Counts are in samples.
+
+    ``ended`` says which positions have their end.
+    """
 
     index: int
     epoch: int
@@ -70,6 +73,21 @@ class Lot:
     refused: int = 0
     stale: int = 0
     weight: float = 0.0
+    ended: dict[Fate, Spans] = field(default_factory=dict)
+
+    def end(self, fate: Fate, ranges: tuple[Range, ...], samples: int) -> None:
+        """These positions reach their end."""
+        if fate is Fate.APPLIED:
+            self.applied += samples
+        elif fate is Fate.DECLINED:
+            self.declined += samples
+        elif fate is Fate.REFUSED:
+            self.refused += samples
+        else:
+            raise ValueError("only what is left of a stream is dropped, never a ticket")
+        if fate not in self.ended:
+            self.ended[fate] = Spans()
+        self.ended[fate].add(ranges)
 
     @property
     def settled(self) -> int:
@@ -94,7 +112,10 @@ class Lot:
 
 @dataclass(slots=True)
 class Epoch:
-    """One pass over the sampler's order; counts are in samples."""
+    """One pass over the sampler's order; counts are in samples.
+
+    ``closed`` says which positions have their end, of those that no open lot has.
+    """
 
     index: int
     positions: int
@@ -102,6 +123,7 @@ class Epoch:
     unlotted: int
     ends: dict[Fate, int] = field(default_factory=lambda: dict.fromkeys(Fate, 0))
     ended: int = 0
+    closed: dict[Fate, Spans] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -113,6 +135,11 @@ class Epoch:
         self.ends[fate] += samples
         self.ended += samples
 
+    def keep(self, fate: Fate, ranges: tuple[Range, ...]) -> None:
+        """Remember that these positions, of no open lot, ended so."""
+        if ranges:
+            self.closed.setdefault(fate, Spans()).add(ranges)
+
 
 class Ledger:
     """Opens epochs and lots, issues tickets and settles them.
@@ -120,12 +147,12 @@ class Ledger:
     Invariant, checked by the property tests: for each epoch, stream + pools + live tickets + ends == positions.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first_lot: int = 0, first_ticket: int = 0) -> None:
         self.epochs: dict[int, Epoch] = {}
         self.lots: dict[int, Lot] = {}
         self.tickets: dict[int, Ticket] = {}
-        self._next_ticket = 0
-        self._next_lot = 0
+        self._next_ticket = first_ticket
+        self._next_lot = first_lot
 
     def open_epoch(self, index: int, positions: int) -> Epoch:
         """Start the stream of epoch ``index``."""
@@ -137,6 +164,7 @@ class Ledger:
         """End what is left of the stream as dropped; returns the positions."""
         rest = r.take(epoch.stream, epoch.unlotted)
         epoch.end(Fate.DROPPED, epoch.unlotted)
+        epoch.keep(Fate.DROPPED, rest)
         epoch.unlotted = 0
         return rest
 
@@ -149,8 +177,24 @@ class Ledger:
         self._next_lot += 1
         return lot
 
+    def reopen_lot(self, epoch: Epoch, free: int, ended: dict[Fate, tuple[Range, ...]]) -> Lot:
+        """Open a lot of which the next ``free`` positions of the stream are left, the others have ``ended``."""
+        settled = {fate: r.size(ranges) for fate, ranges in ended.items()}
+        pool = list(r.take(epoch.stream, free))
+        epoch.unlotted -= free
+        start = min(span[0] for spans in (pool, *ended.values()) for span in spans)
+        lot = Lot(self._next_lot, epoch.index, start, free + sum(settled.values()), pool, free)
+        for fate, ranges in ended.items():
+            if ranges:
+                lot.end(fate, ranges, settled[fate])
+        self.lots[lot.index] = lot
+        self._next_lot += 1
+        return lot
+
     def close_lot(self, lot: Lot) -> None:
         """Forget a lot whose every position is settled."""
+        for fate, spans in lot.ended.items():
+            self.epochs[lot.epoch].keep(fate, spans.merged())
         del self.lots[lot.index]
 
     def issue(self, lot: Lot, worker: int, size: int, min_version: int, group: int | None) -> Ticket:
@@ -172,14 +216,7 @@ class Ledger:
     def settle(self, ticket: Ticket, fate: Fate) -> None:
         """End the ticket's positions."""
         lot = ticket.lot
-        if fate is Fate.APPLIED:
-            lot.applied += ticket.size
-        elif fate is Fate.DECLINED:
-            lot.declined += ticket.size
-        elif fate is Fate.REFUSED:
-            lot.refused += ticket.size
-        else:
-            raise ValueError("only what is left of a stream is dropped, never a ticket")
+        lot.end(fate, ticket.ranges, ticket.size)
         self.epochs[lot.epoch].end(fate, ticket.size)
         self._forget(ticket)
 

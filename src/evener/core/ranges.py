@@ -59,6 +59,50 @@ def give_back(pool: list[Range], ranges: tuple[Range, ...]) -> None:
     pool[:] = merged
 
 
+def without(count: int, ranges: tuple[Range, ...]) -> tuple[Range, ...]:
+    """The positions below ``count`` that are in none of ``ranges``.
+
+    >>> without(10, ((6, 8), (0, 4)))
+    ((4, 6), (8, 10))
+    """
+    rest: list[Range] = []
+    at = 0
+    for start, stop in sorted(ranges):
+        if start > at:
+            rest.append((at, start))
+        at = max(at, stop)
+    if at < count:
+        rest.append((at, count))
+    return tuple(rest)
+
+
+class Spans:
+    """Positions that come together over time, kept as few ranges.
+
+    >>> spans = Spans()
+    >>> spans.add(((4, 8),)); spans.add(((0, 4), (9, 10)))
+    >>> spans.merged()
+    ((0, 8), (9, 10))
+    """
+
+    __slots__ = ("_ranges", "_room")
+
+    def __init__(self) -> None:
+        self._ranges: list[Range] = []
+        self._room = 64
+
+    def add(self, ranges: tuple[Range, ...]) -> None:
+        """These positions come to them."""
+        self._ranges.extend(ranges)
+        if len(self._ranges) > self._room:
+            self._room = 64 + 2 * len(self.merged())  # so that merging costs little, however many there are
+
+    def merged(self) -> tuple[Range, ...]:
+        """All of them, in order."""
+        give_back(self._ranges, ())
+        return tuple(self._ranges)
+
+
 def block(span: Range, at: int, size: int) -> Range:
     """The block that begins at position ``at`` when ``span`` is cut into blocks of ``size`` from its start.
 

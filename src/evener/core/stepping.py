@@ -26,6 +26,11 @@ class StepQueue:
         self._under_way = False
         self._held: dict[int, list[_Held]] = {}
 
+    @property
+    def idle(self) -> bool:
+        """No step is due or under way."""
+        return not self._waiting
+
     def hold(self, lot: Lot, place: Place, weight: float, add: c.Accumulate) -> None:
         """Keep a contribution of ``weight`` until its lot is stepped, to be summed in the order of places then."""
         self._held.setdefault(lot.index, []).append((place, weight, add))

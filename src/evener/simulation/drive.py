@@ -15,6 +15,7 @@ from ..core import commands as c
 from ..core import events as e
 from ..core.coordinator import Coordinator
 from ..core.policies import Policy
+from ..core.standing import Standing
 from ..core.state import Settings
 from .clock import Clock
 from .cluster import Cluster
@@ -71,6 +72,7 @@ class Simulation:
         observer: sees the coordinator after every event: the place for a record, or for invariants in tests.
         keep_log: whether the outcome has a log.
         numeric: keeps parameters and sums; ``None``: timing alone.
+        past: where the run stands that goes on here; ``None``: it begins.
 
     Example:
         >>> from evener.core.policies import Balanced
@@ -91,9 +93,10 @@ class Simulation:
         observer: Observer | None = None,
         keep_log: bool = True,
         numeric: Numeric | None = None,
+        past: Standing | None = None,
     ) -> None:
         self.cluster = cluster
-        self.coordinator = Coordinator(settings, policy)
+        self.coordinator = Coordinator(settings, policy, past)
         self.outcome = Outcome()
         self._observer = observer
         self._keep_log = keep_log
@@ -101,6 +104,10 @@ class Simulation:
         self._due: deque[Task | c.EndEpoch] = deque()
         self._clock = Clock()
         self._workers = Workers(cluster, self._clock, self._numeric, self._reach, self._due.append)
+        if past is not None:
+            self._workers.publish(past.version, self._numeric.publish(past.version))
+            for epoch in past.owed:
+                self._clock.at(cluster.evaluation, self._tell, e.SnapshotTaken(epoch))
         self._first_grant: float | None = None
         self._told = True
         self._server_free = 0.0

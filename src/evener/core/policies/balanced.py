@@ -184,6 +184,14 @@ class Balanced(Policy):
         saved = self._bank + self.stale_fraction * lot.quota - lot.stale
         self._bank = min(saved, BANK * self.stale_fraction * state.settings.batch)
 
+    def memory(self) -> tuple[tuple[str, float], ...]:
+        """What the budget has saved, or owes."""
+        return (("bank", self._bank),)
+
+    def recall(self, memory: tuple[tuple[str, float], ...]) -> None:
+        """It still does."""
+        self._bank = dict(memory).get("bank", 0.0)
+
     def too_stale(self, staleness: int) -> bool:
         """Beyond the bound."""
         return staleness > self.most

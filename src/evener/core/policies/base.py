@@ -110,6 +110,13 @@ class Policy(ABC):
     def closed(self, state: RunState, lot: Lot) -> None:
         """A lot was stepped. A chance to learn from it."""
 
+    def memory(self) -> tuple[tuple[str, float], ...]:
+        """What a checkpoint must keep: not what is measured anew when workers come back."""
+        return ()
+
+    def recall(self, memory: tuple[tuple[str, float], ...]) -> None:
+        """Take back what :meth:`memory` said; asked once, before the run goes on."""
+
     def deadline(self, state: RunState) -> float | None:
         """When to ask :meth:`late` although nothing happened."""
         return None
