@@ -8,6 +8,7 @@ from .accounting import Accounting, EpochAccount
 from .checker import Checker, check
 from .holding import held
 from .limit import Limit, Rates, read_limit, write_limit
+from .parts import HeldError, part_path, parts, set_aside
 from .policies import describe, rebuild
 from .reader import Tail, naming, read
 from .replay import Difference, Replay, replay, replayed
@@ -15,8 +16,10 @@ from .schema import (
     FILE,
     SCHEMA,
     BrokenLine,
+    CheckpointNote,
     End,
     EndLine,
+    EpochSaid,
     EventLine,
     Header,
     HeaderLine,
@@ -26,6 +29,7 @@ from .schema import (
     NoteLine,
     PolicyUsed,
     RecordError,
+    Resumed,
     StartNote,
     TargetNote,
     WarningNote,
@@ -39,13 +43,16 @@ __all__ = [
     "Accounting",
     "BrokenLine",
     "Checker",
+    "CheckpointNote",
     "Difference",
     "End",
     "EndLine",
     "EpochAccount",
+    "EpochSaid",
     "EventLine",
     "Header",
     "HeaderLine",
+    "HeldError",
     "Limit",
     "Line",
     "LogNote",
@@ -55,6 +62,7 @@ __all__ = [
     "Rates",
     "RecordError",
     "Replay",
+    "Resumed",
     "StartNote",
     "Tail",
     "TargetNote",
@@ -65,11 +73,14 @@ __all__ = [
     "describe",
     "held",
     "naming",
+    "part_path",
+    "parts",
     "read",
     "read_limit",
     "rebuild",
     "record_path",
     "replay",
     "replayed",
+    "set_aside",
     "write_limit",
 ]

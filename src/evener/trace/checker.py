@@ -15,10 +15,11 @@ from ..core import commands as c
 from ..core import events as e
 from ..core.ranges import Range
 from .accounting import APPLIED, DECLINED, DROPPED, FREE, HELD, REFUSED, WORDS, Accounting
+from .marks import Mark, earlier, mark_of
 from .policies import rebuild
 from .positions import Positions
 from .reader import as_lines, naming
-from .schema import BrokenLine, EventLine, Header, HeaderLine, Line
+from .schema import BrokenLine, CheckpointNote, EventLine, Header, HeaderLine, Line, NoteLine, Resumed
 from .steps import Steps
 
 PROBLEMS = 50
@@ -26,8 +27,17 @@ PROBLEMS = 50
 
 
 def check(record: str | os.PathLike[str] | Iterable[Line]) -> Accounting:
-    """Check a whole record: a run folder, the file, or its lines."""
+    """Check a whole record: a run folder, the file, or its lines.
+
+    Of a run that was resumed, the parts before are checked first, each up to the checkpoint that the next begins with.
+    """
     checker = Checker()
+    for path, mark in earlier(record) if isinstance(record, str | os.PathLike) else []:
+        with naming(path):
+            for line in as_lines(path):
+                checker.feed(line)
+                if isinstance(line, HeaderLine):
+                    checker.wanted = mark
     with naming(record):
         for line in as_lines(record):
             checker.feed(line)
@@ -53,9 +63,18 @@ class _Push:
 
 
 class Checker:
-    """The incremental form of :func:`check`: feed it lines, ask for the result."""
+    """The incremental form of :func:`check`: feed it lines, ask for the result.
+
+    A second header begins the next part of the record.
+
+    Attributes:
+        wanted: number of the checkpoint from which the next part goes on.
+    """
 
     def __init__(self) -> None:
+        self.wanted: int | None = None
+        self._mark: Mark | None = None
+        self._towards: dict[int, list[tuple[int, tuple[Range, ...]]]] = {}
         self._header: Header | None = None
         self._collects = True
         self._bound: int | None = None
@@ -86,11 +105,15 @@ class Checker:
                         self._problem(f"ticket {ident} should have gone back to the pool at {event}")
             case HeaderLine(_, header):
                 self._header = header
+                if header.resumed is not None:
+                    self._resume(header.resumed)
                 policy = rebuild(header.policy)
                 self._collects = policy.collects
                 if policy.collects:
                     self._steps.collect(header.settings)
                 self._bound = getattr(policy, "most", getattr(policy, "bound", 0)) if policy.collects else None
+            case NoteLine(_, CheckpointNote(number=number, version=version)) if number == self.wanted:
+                self._mark = self._stand(version)
             case BrokenLine(number, why, truncated):
                 self._truncated |= truncated
                 if not truncated:
@@ -141,6 +164,7 @@ class Checker:
                 return self._arrived(event, commands)
             case e.StepDone(version):
                 self._steps.finish(version)
+                self._towards.pop(version - 1, None)
             case _:
                 pass
         return []
@@ -271,12 +295,44 @@ class Checker:
             if said != found:
                 self._problem(f"epoch {end.epoch} is said to have {said} {word} positions, but has {found}")
 
+    # Parts --------------------------------------------------------------------------------------------------
+
+    def _stand(self, version: int) -> Mark:
+        if version != self._steps.done:
+            self._problem(f"a checkpoint is said to be of version {version}, but the newest is {self._steps.done}")
+        books = self._positions.books()
+        for ends in self._towards.values():
+            for epoch, ranges in ends:
+                if epoch in books:
+                    books[epoch].put(FREE, ranges)
+        return Mark(version, books, list(self._positions.ended))
+
+    def _resume(self, resumed: Resumed) -> None:
+        """A server went on from a checkpoint: what came after it in the part before does not count."""
+        said = mark_of(resumed)
+        self._t, self._finish, self._truncated = 0.0, None, False
+        if self._mark is not None:
+            for difference in self._mark.differences(said):
+                self._problem(difference)
+        elif self.wanted is not None:
+            self._problem(f"checkpoint {self.wanted}, from which the run went on, is not in the part before")
+        self.wanted = self._mark = None
+        self._tickets.clear()
+        self._workers.clear()
+        self._pushes.clear()
+        self._towards.clear()
+        self._positions.restore(said.ended, said.books)
+        self._steps.restore(said.version)
+
     # Books --------------------------------------------------------------------------------------------------
 
     def _settle(self, ticket: int, end: int, step: int | None = None) -> None:
         held = self._tickets[ticket]
         self._positions.mark(held.epoch, held.ranges, HELD, end, f"ticket {ticket}, {WORDS[end]},")
-        self._steps.settle(held.step if step is None else step, held.epoch, held.size, end == APPLIED)
+        towards = held.step if step is None else step
+        self._steps.settle(towards, held.epoch, held.size, end == APPLIED)
+        if self._collects:
+            self._towards.setdefault(towards, []).append((held.epoch, held.ranges))
         self._forget(ticket)
 
     def _forget(self, ticket: int) -> None:

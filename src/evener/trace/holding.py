@@ -23,6 +23,18 @@ def hold(file: BinaryIO) -> None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def hold_or_fail(file: BinaryIO) -> bool:
+    """As :func:`hold`; false: another process holds it."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+    return True
+
+
 def held(record: Path) -> bool | None:
     """Whether a process is writing ``record``; ``None``: that cannot be told here.
 

@@ -2,13 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from ..core.ranges import Range
+from ..core.standing import EpochStanding
 from .accounting import APPLIED, DECLINED, DROPPED, FREE, HELD, REFUSED, WORDS, EpochAccount
 
 MOST = 1 << 30
 """Positions of an epoch that are followed: a number gone wrong must not take all memory."""
+
+
+@dataclass(slots=True)
+class Book:
+    """An epoch's positions: how many, and the state of each, as far as they were granted; the others are free."""
+
+    positions: int
+    states: bytearray
+
+    @classmethod
+    def of(cls, epoch: EpochStanding) -> Book:
+        """The book of an epoch of which only the ends are known."""
+        book = cls(min(max(epoch.positions, 0), MOST), bytearray())
+        ends = ((APPLIED, epoch.applied), (DECLINED, epoch.declined), (REFUSED, epoch.refused))
+        for end, ranges in (*ends, (DROPPED, epoch.dropped)):
+            book.put(end, ranges)
+        return book
+
+    def put(self, state: int, ranges: Sequence[Range]) -> None:
+        """These positions, as far as there are such, are in ``state``."""
+        for start, stop in ranges:
+            start, stop = max(0, start), min(stop, self.positions)
+            if stop > len(self.states):
+                self.states.extend(bytes([FREE]) * (stop - len(self.states)))
+            if start < stop:
+                self.states[start:stop] = bytes([state]) * (stop - start)
+
+    def same(self, other: Book) -> bool:
+        """Whether both say the same."""
+        ours, theirs = (book.states.rstrip(bytes([FREE])) for book in (self, other))
+        return self.positions == other.positions and ours == theirs
 
 
 class Positions:
@@ -66,6 +99,17 @@ class Positions:
                 at = next(i for i, state in enumerate(states) if state != old)
                 self._complain(f"{what} has position {start + at} of epoch {epoch}, which is {WORDS[states[at]]}")
             book[start:stop] = bytes([new]) * (stop - start)
+
+    def restore(self, ended: Sequence[EpochAccount], epochs: Mapping[int, Book]) -> None:
+        """Forget everything but this: the epochs that are over, and where the positions of the others are."""
+        self.ended[:] = ended
+        self._counts = {epoch: book.positions for epoch, book in epochs.items()}
+        self._states = {epoch: bytearray(book.states) for epoch, book in epochs.items()}
+
+    def books(self) -> dict[int, Book]:
+        """A copy of the books of the epochs under way; what tickets hold is free there."""
+        free = bytes.maketrans(bytes([HELD]), bytes([FREE]))
+        return {epoch: Book(self._counts[epoch], states.translate(free)) for epoch, states in self._states.items()}
 
     def end(self, epoch: int) -> EpochAccount | None:
         """An epoch is over; its account, or ``None``: it was not under way."""

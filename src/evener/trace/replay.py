@@ -107,7 +107,7 @@ def _fresh(header: Header) -> Coordinator:
     """The coordinator of the recorded run, before its first event."""
     policy = rebuild(header.policy)
     try:
-        return Coordinator(header.settings, policy)
+        return Coordinator(header.settings, policy, header.resumed.standing if header.resumed else None)
     except ValueError as error:
         raise RecordError(f"the record's settings do not fit this version: {error}", line=1) from error
 

@@ -18,6 +18,7 @@ import msgspec
 
 from ..core import commands as c
 from ..core import events as e
+from ..core.standing import Standing
 from ..core.state import Settings
 
 SCHEMA = 1
@@ -61,6 +62,33 @@ class PolicyUsed(msgspec.Struct, frozen=True):
     options: dict[str, bool | float | int | str] = {}
 
 
+class EpochSaid(msgspec.Struct, frozen=True):
+    """An epoch that was over, as its ``EndEpoch`` said."""
+
+    epoch: Whole
+    version: Whole
+    applied: Whole
+    declined: Whole
+    refused: Whole
+    dropped: Whole
+
+
+class Resumed(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server that was lost had left when this part of the record began.
+
+    Attributes:
+        part: number of the part in which the checkpoint was taken.
+        checkpoint: number of the checkpoint; that part has a note of it.
+        standing: of the run: what its parameters contain.
+        ended: epochs that were over.
+    """
+
+    part: Whole
+    checkpoint: Whole
+    standing: Standing
+    ended: list[EpochSaid] = []
+
+
 class Header(msgspec.Struct, frozen=True, kw_only=True):
     """What was fixed before the run began.
 
@@ -75,6 +103,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         positions: samples per epoch where they were known beforehand.
         parameters: numbers in the model.
         notes: facts about the surroundings, such as the emulated speeds.
+        resumed: in a run that goes on from a checkpoint, where it stood.
     """
 
     schema: Whole = SCHEMA
@@ -88,6 +117,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     positions: Whole | None
     parameters: Whole
     notes: dict[str, Any] = {}
+    resumed: Resumed | None = None
 
 
 class LogNote(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="log"):
@@ -136,18 +166,27 @@ class StartNote(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag
     channels_last: bool = False
 
 
+class CheckpointNote(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="checkpoint"):
+    """A checkpoint was taken here, of ``version``; training stood still for ``copy_s``. It is written afterwards."""
+
+    number: Whole
+    version: Whole
+    copy_s: float = 0.0
+
+
 class WarningNote(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="warning"):
     """Something a person should know, in words."""
 
     text: str
 
 
-Note = LogNote | TargetNote | WorkerNote | StartNote | WarningNote
+Note = LogNote | TargetNote | WorkerNote | StartNote | CheckpointNote | WarningNote
 NOTES: dict[str, type[Note]] = {
     "log": LogNote,
     "target": TargetNote,
     "worker": WorkerNote,
     "start": StartNote,
+    "checkpoint": CheckpointNote,
     "warning": WarningNote,
 }
 

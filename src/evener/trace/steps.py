@@ -49,6 +49,12 @@ class Steps:
         """Samples that were added to a step which was not done."""
         return sum(step.samples for index, step in self._steps.items() if index >= self.done)
 
+    def restore(self, version: int) -> None:
+        """Forget everything but this: so many steps are done, and nothing was added to the next."""
+        self.issued = self.done = version
+        self._steps.clear()
+        self._short.clear()  # an epoch is over once its remainder was stepped
+
     def settle(self, step: int, epoch: int, size: int, applied: bool) -> None:
         """So many samples of ``epoch`` that ``step`` waited for have come to their end."""
         book = self._book(step)

@@ -18,7 +18,7 @@ from ..core.policies import Policy
 from ..core.state import Settings
 from .holding import hold
 from .policies import describe
-from .schema import FILE, NOTES, End, Header, Note, encode_tagged
+from .schema import FILE, NOTES, End, Header, Note, Resumed, encode_tagged
 
 FLUSH = 0.2
 """Seconds of activity after which what was written goes to the operating system, for those who read along."""
@@ -69,6 +69,7 @@ class Writer:
         kind: str = "run",
         created: str | None = None,
         notes: Mapping[str, Any] | None = None,
+        resumed: Resumed | None = None,
     ) -> None:
         """Open the file and write the first line; fields as in :class:`~evener.trace.schema.Header`.
 
@@ -96,6 +97,7 @@ class Writer:
             positions=positions,
             parameters=parameters,
             notes=dict(notes or {}),
+            resumed=resumed,
         )
         self._write(b'{"t":0.0,"header":%b}\n' % _encode(header))
         self.flush(0.0)
