@@ -59,6 +59,8 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         cluster: what to simulate: a :class:`~evener.simulation.cluster.Cluster` as plain data.
         tcp: bulk goes over TCP, also between processes of one host.
         micro_batch: the run is reproducible, in micro-batches of so many samples (0: it is not).
+        checkpoint_every: seconds from one checkpoint to the next (0: none but those that are asked for).
+        resume: the run's folder, from whose newest checkpoint the server goes on (empty: it begins).
         launched, spawned: when the launcher began, and started this process; seconds since 1970 (0: not known).
         notes: facts for the record's header, such as the emulated speeds.
     """
@@ -81,6 +83,8 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     micro_batch: int = 0
     tcp: bool = False
     cluster: dict[str, Any] = {}
+    checkpoint_every: float = 0.0
+    resume: str = ""
     launched: float = 0.0
     spawned: float = 0.0
     notes: dict[str, str | float | int | list[float]] = {}

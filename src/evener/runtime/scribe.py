@@ -1,0 +1,82 @@
+"""Writes checkpoints in a thread of its own, so that nothing waits for a disk, be it slow, full or gone."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from .keeping import Keeper
+
+QUIET = 600.0
+"""Seconds in which a disk that keeps failing is not complained of again."""
+
+Make = Callable[[], tuple[bytes, bytes]]
+"""Gives a checkpoint's header and body; called in the thread."""
+
+
+class Scribe:
+    """Writes one checkpoint at a time.
+
+    Args:
+        keeper: of the folder.
+        warn: told in words what the user should know; called in the thread.
+        clock: seconds; monotonic.
+
+    Attributes:
+        written: number of the newest checkpoint that is whole; 0: none yet.
+    """
+
+    def __init__(
+        self, keeper: Keeper, warn: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.written = 0
+        self._keeper = keeper
+        self._warn = warn
+        self._clock = clock
+        self._thread: threading.Thread | None = None
+        self._failed = False
+        self._complained: float | None = None
+
+    @property
+    def busy(self) -> bool:
+        """One is being written."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def write(self, number: int, make: Make) -> None:
+        """Begin to write a checkpoint. Only when not :attr:`busy`."""
+        # A daemon: a file system that hangs must not keep the process from ending.
+        self._thread = threading.Thread(target=self._write, args=(number, make), name="evener-checkpoint", daemon=True)
+        self._thread.start()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for what is being written; whether nothing is any more."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+        return not self.busy
+
+    def late(self) -> None:
+        """A checkpoint is due while another is being written: it is left out."""
+        self._complain("a checkpoint was left out: the one before is still being written. The disk is slow, or hangs.")
+
+    def _write(self, number: int, make: Make) -> None:
+        try:
+            self._keeper.write(number, *make())
+        except Exception as error:
+            self._failed = True
+            why = error.strerror if isinstance(error, OSError) and error.strerror else f"{error!r}"
+            self._complain(
+                f"checkpoint {number} could not be written into {self._keeper.folder} ({why}): training goes on, and "
+                "those before are kept. Make room there, or the run cannot be resumed from here."
+            )
+            return
+        self.written = number
+        if self._failed:
+            self._failed, self._complained = False, None
+            self._warn(f"checkpoints are written again: number {number} is whole.")
+
+    def _complain(self, text: str) -> None:
+        now = self._clock()
+        if self._complained is None or now - self._complained >= QUIET:
+            self._complained = now
+            self._warn(text)
