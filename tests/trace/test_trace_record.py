@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -125,7 +125,7 @@ def test_a_value_that_is_not_finite_comes_back_as_none(tmp_path: Path) -> None:
 
 def test_a_note_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     with _writer(tmp_path) as writer:
-        with pytest.raises(ValueError, match="valid are log, target, worker, start, warning"):
+        with pytest.raises(ValueError, match="valid are log, target, worker, start, checkpoint, warning"):
             writer.note(1.0, "rumour", text="x")
         with pytest.raises(ValueError, match="text"):
             writer.note(1.0, "warning", words="x")
@@ -265,3 +265,38 @@ def test_a_missing_or_broken_limit_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "limit.json").write_text("{}")
     with pytest.raises(RecordError, match="rates"):
         read_limit(tmp_path)
+
+
+def test_a_full_disk_stops_nothing_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a disk did not take, it gets when there is room again: each line once, and in order."""
+    writer = Writer(tmp_path)
+    writer.header(run="r1", settings=Settings(batch=32, epochs=1), policy=Balanced(), parameters=10)
+    file = writer._file
+    assert file is not None
+
+    class Full:
+        room = 10
+
+        def write(self, data: bytes) -> int:
+            if not self.room:
+                raise OSError(28, "No space left on device")
+            taken, self.room = data[: self.room], 0
+            return file.write(taken)
+
+        def close(self) -> None:
+            file.close()
+
+    full: Any = Full()
+    monkeypatch.setattr(writer, "_file", full)
+    for number in range(50):
+        writer.note(float(number), "warning", text=f"warning {number}")
+    assert len(caplog.messages) == 1
+    assert "No space left on device" in caplog.messages[0]
+    monkeypatch.setattr(writer, "_file", file)
+    writer.end(50.0, ok=True, reason="complete")
+    writer.close()
+    _, *notes, end = read(tmp_path)
+    assert [line.note.text for line in notes] == [f"warning {number}" for number in range(50)]
+    assert end.end.ok

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import msgspec
 
@@ -23,7 +27,15 @@ from .schema import FILE, NOTES, End, Header, Note, Resumed, encode_tagged
 FLUSH = 0.2
 """Seconds of activity after which what was written goes to the operating system, for those who read along."""
 
+KEPT = 64 << 20
+"""Bytes that wait for a disk that takes none. With more than that the record ends there: training does not."""
+
+BUFFER = 1 << 16
+"""Bytes from which on what was written goes to the operating system without being asked for."""
+
 _encode = msgspec.json.Encoder().encode
+
+log = logging.getLogger("evener")
 
 
 def record_path(path: str | os.PathLike[str]) -> Path:
@@ -35,7 +47,8 @@ def record_path(path: str | os.PathLike[str]) -> Path:
 class Writer:
     """Writes one record. It has no clock and no thread: every line's time is given.
 
-    Each line is one ``write`` call, so lines from several threads do not mix.
+    Lines from several threads do not mix. A disk that is full, or has become read-only, stops nothing: lines wait until
+    it takes them again.
 
     Args:
         path: a run folder (made if need be), or a file whose name ends in ``.jsonl``.
@@ -53,7 +66,10 @@ class Writer:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = record_path(path)
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
+        self._waiting = bytearray()
+        self._lock = threading.Lock()
+        self._fails = False
         self._flushed = 0.0
         self._ended = False
 
@@ -80,7 +96,7 @@ class Writer:
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._file = self.path.open("xb", buffering=1 << 16)
+            self._file = self.path.open("xb", buffering=0)
         except FileExistsError:
             raise FileExistsError(
                 f"{self.path} is the record of an earlier run. Choose another folder, or move it away."
@@ -153,11 +169,17 @@ class Writer:
     def flush(self, t: float) -> None:
         """Hand what was written to the operating system. To be called, too, when nothing happens for long."""
         self._flushed = t
-        if self._file is not None:
-            self._file.flush()
+        self._hand_over()
+
+    def sync(self) -> None:
+        """Until what was flushed is on the disk; from any thread."""
+        with contextlib.suppress(OSError, ValueError):
+            if self._file is not None:
+                os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file. A record without an end stays readable: its reader says that it was cut short."""
+        self._hand_over()
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -176,4 +198,28 @@ class Writer:
             return
         if self._file is None:
             raise RuntimeError("a record begins with its header: call Writer.header() first")
-        self._file.write(line)
+        with self._lock:
+            self._waiting += line
+        if len(self._waiting) > BUFFER and not self._fails:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        with self._lock:
+            if self._file is None:
+                return
+            try:
+                while self._waiting:
+                    del self._waiting[: self._file.write(bytes(self._waiting[: 1 << 20])) or 0]
+                self._fails = False
+            except OSError as error:
+                if not self._fails:
+                    log.warning(
+                        "the record %s cannot be written (%s): training goes on, and its lines wait. Make room.",
+                        self.path,
+                        error.strerror,
+                    )
+                self._fails = True
+                if len(self._waiting) > KEPT:
+                    log.warning("the record %s ends here: too much waited for a disk that takes nothing.", self.path)
+                    self._waiting.clear()
+                    self._ended = True
