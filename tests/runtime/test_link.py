@@ -339,3 +339,79 @@ def test_what_is_said_does_not_wait_for_bulk_to_be_copied(server: Server) -> Non
     assert sent.wait(PATIENCE / 1000)
     line.close("the test is over")
     assert server.hear(p.Leave).reason == "the test is over"  # type: ignore[union-attr]
+
+
+# A server that was lost, and one that went on from its checkpoint --------------------------------------------
+
+
+def resumed(server: Server, version: int) -> None:
+    """What the server of another life says, up to its parameters; before them comes what the lost one had sent."""
+    server.say("control", p.Welcome(2, 0, {"epochs": 1}, life=1))
+    while server.hear(p.Pull) != p.Pull(-1):
+        pass
+    for life, number in ((0, version + 5), (1, version)):
+        for start, stop in p.chunks(SIZE):
+            server.say("bulk", p.Version(number, start, life), bytes([number]) * (stop - start))
+
+
+def test_nothing_that_a_worker_has_counts_for_the_server_that_goes_on(server: Server, ready: Link) -> None:
+    server.grant(1)
+    old = ready.work()
+    assert isinstance(old, Compute)
+    server.version(8)
+    server.hear(e.Received)
+    server.say("control", p.Rejoin())
+    server.hear(p.Hello)
+    resumed(server, version=3)
+    assert server.hear(p.Ready) == p.Ready(3, 100.0, 1)
+    install = ready.work()
+    assert isinstance(install, Install)
+    assert (install.version, bytes(install.data)) == (3, bytes([3]) * SIZE)
+    assert not ready.done(False, old.generation)
+    server.grant(1 << 32, min_version=3)
+    new = ready.work()
+    assert isinstance(new, Compute)
+    assert new.generation != old.generation
+    assert server.hear(e.Started) == e.Started(2, 1 << 32, 3)
+
+
+def test_a_server_lost_while_a_worker_measures_its_pace(server: Server, link: Link) -> None:
+    with ThreadPoolExecutor(1) as main:
+        opening = main.submit(link.open)
+        server.hear(p.Hello)
+        server.say("control", p.Welcome(4, 0, {"epochs": 1}))
+        server.hear(p.Pull)
+        server.say("bulk", p.Constants(0), b"")
+        server.version(9)
+        opening.result(PATIENCE / 1000)
+    server.say("control", p.Rejoin())
+    server.hear(p.Hello)
+    server.say("control", p.Welcome(4, 0, {"epochs": 1}, life=1))
+    while link._life != 1:  # it has nothing to answer yet
+        server.hear(p.Alive)
+    link.ready(9, 100.0, 1)
+    assert server.hear(p.Pull) == p.Pull(-1)
+    for start, stop in p.chunks(SIZE):
+        server.say("bulk", p.Version(2, start, 1), bytes([2]) * (stop - start))
+    assert server.hear(p.Ready) == p.Ready(2, 100.0, 1)
+    install = link.work()
+    assert isinstance(install, Install)
+    assert install.version == 2
+
+
+def test_a_silent_server_is_greeted_again_and_again_it_is_heard(
+    server: Server, ready: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evener.runtime.line.SILENCE", 0.3)
+    monkeypatch.setattr("evener.runtime.line.BEAT", 0.1)
+    assert isinstance(server.hear(p.Hello), p.Hello)
+    server.say("control", p.Welcome(4, 0, {"epochs": 1}))
+    assert server.hear(p.Ready) == p.Ready(0, 100.0, 1)
+
+
+def test_a_server_that_does_not_come_back_is_given_up(ready: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evener.runtime.line.SILENCE", 0.2)
+    monkeypatch.setattr("evener.runtime.line.LOST", 0.5)
+    monkeypatch.setattr("evener.runtime.line.BEAT", 0.1)
+    with pytest.raises(RunError, match="speaks any more: is the server's process alive"):
+        ready.work()

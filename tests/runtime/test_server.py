@@ -15,10 +15,12 @@ from evener.core import commands as c
 from evener.core import events as e
 from evener.core.coordinator import Coordinator
 from evener.core.policies import Synchronous
+from evener.core.standing import TICKETS, EpochStanding, Standing
 from evener.core.state import Settings
 from evener.runtime import protocol as p
 from evener.runtime.bulk.memory import HEAD, Segment, attach, probe
 from evener.runtime.numeric import Verdict
+from evener.runtime.past import Past
 from evener.runtime.server import Server
 from evener.runtime.transport import Dialer, Listener
 from evener.trace import Writer
@@ -39,10 +41,10 @@ def brief(data: bytes | memoryview) -> tuple[int, bytes]:
 class Bytes:
     """A numeric layer whose version ``v`` is the byte ``v``, over and over."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: int) -> None:
         self.entries: list[p.Entry] = []
         self.push_bytes = SIZE
-        self.version = -1
+        self.version = version - 1
         self.added: list[tuple[int, bytes]] = []
 
     def constants(self) -> memoryview:
@@ -121,22 +123,23 @@ class Worker:
 class Run:
     """A server in a thread of its own, for one epoch of four positions in batches of two."""
 
-    def __init__(self, folder: Path, workers: int, memory: bool = False) -> None:
+    def __init__(self, folder: Path, workers: int, memory: bool = False, past: Past | None = None) -> None:
         self.address = f"tcp://127.0.0.1:{free_port()}"
-        self.numeric = Bytes()
+        self.numeric = Bytes(past.standing.version if past else 0)
         self.listener = Listener(self.address, "secret")
         settings, policy = Settings(batch=2, epochs=1, workers=workers), Synchronous()
         self.writer = Writer(folder)
         self.writer.header(run="run", settings=settings, policy=policy, parameters=0)
         self.server = Server(
             self.listener,
-            Coordinator(settings, policy),
+            Coordinator(settings, policy, past and past.standing),
             self.numeric,
             self.writer,
             "run",
             lambda metrics: None,
             lambda command, now: None,
             memory,
+            past,
         )
         self.server.farewell = 0.2
         self.workers: list[Worker] = []
@@ -161,13 +164,37 @@ class Run:
 def runs(tmp_path: Path) -> Iterator[Callable[[int], Run]]:
     made: list[Run] = []
 
-    def make(workers: int, memory: bool = False) -> Run:
-        made.append(Run(tmp_path, workers, memory))
+    def make(workers: int, memory: bool = False, past: Past | None = None) -> Run:
+        made.append(Run(tmp_path, workers, memory, past))
         return made[-1]
 
     yield make
     for run in made:
         run.close()
+
+
+def test_a_server_that_goes_on_takes_nothing_of_the_life_before(runs: Callable[..., Run]) -> None:
+    order = memoryview(array.array("q", range(4)).tobytes())
+    standing = Standing(5, 0, (EpochStanding(0, 4, applied=((0, 2),)),), resumed=2)
+    run = runs(2, past=Past(standing, {0: order}))
+    assert run.server.applied == 2
+    worker, other = run.worker("one"), run.worker("two")
+    assert worker.hello().life == 2
+    worker.bulk(p.Pull(-1))
+    assert worker.hear(p.Version, bulk=True)[0] == p.Version(5, 0, life=2)
+    worker.control(p.Ready(5, None, 1))
+    grant, indices = worker.hear(e.Granted)  # although but one of two workers is back
+    assert array.array("q", indices).tolist() == [2, 3]
+    assert grant.ticket >= 2 * TICKETS
+    other.hello(1)
+    other.control(p.Ready(9, None, 1))  # a version of the life before
+    assert "it holds version 9, of 5" in other.hear(p.Refusal)[0].why
+    worker.push(1, e.Granted(3, 0, 5, 3, ((2, 4),), 5), 9)  # what was under way when the server was lost
+    worker.compute(grant)
+    worker.push(2, grant, 7)
+    assert worker.hear(p.Finished)[0] == p.Finished(6, "complete", True)
+    assert run.numeric.added == [(SIZE, bytes([7]))]
+    assert run.server.applied == 4
 
 
 def test_a_run(runs: Callable[[int], Run]) -> None:

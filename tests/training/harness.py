@@ -138,6 +138,11 @@ class Run:
         assert readable(self._gates[gate], PATIENCE), self.told(f"nobody said {gate}")
         os.read(self._gates[gate], 1)
 
+    def read_anew(self) -> None:
+        """The record begins anew: a server has gone on from a checkpoint."""
+        self._tail.close()
+        self._tail, self._seen = Tail(self.folder / "record"), []
+
     # Waiting ------------------------------------------------------------------------------------------------
 
     def wait(self, *names: str, seconds: float = PATIENCE) -> dict[str, int]:

@@ -11,6 +11,7 @@ from . import _board, _options, _policy, _reproducible
 
 if TYPE_CHECKING:
     from ..launch import RunOptions
+    from ..runtime.keeping import Head
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +30,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _reproducible.configure(parser, "the same parameters to the bit, whatever the workers")
     add("--port", metavar="N", type=int, help="of the server, on 127.0.0.1 (default: any free one)")
     add("--tcp", action="store_true", help="send bulk over TCP even between processes of one host")
+    add(
+        "--checkpoint-every",
+        metavar="SECONDS",
+        type=float,
+        default=60.0,
+        help="keep what the server knows in the run's folder, to go on from if it is lost (default: 60; 0: never)",
+    )
+    add("--resume", metavar="DIR", type=Path, help="go on with the run in this folder, from its newest checkpoint")
     _board.configure(parser)
     _options.configure(parser, seed="of the run")
 
@@ -56,6 +65,8 @@ def execute(options: argparse.Namespace) -> int:
 def _asked(options: argparse.Namespace) -> RunOptions:
     from .. import launch
 
+    if options.resume is not None:
+        return _resumed(options, launch.to_resume(options.resume))
     policy = _policy.choice(options)
     workers = options.workers
     if workers is None:
@@ -72,6 +83,50 @@ def _asked(options: argparse.Namespace) -> RunOptions:
         port=options.port,
         record=options.record,
         tcp=options.tcp,
+        checkpoint_every=options.checkpoint_every,
+    )
+
+
+def _resumed(options: argparse.Namespace, head: Head) -> RunOptions:
+    """What the run was begun with; the command line may say how many workers, how fast, and how often to checkpoint.
+
+    Raises:
+        LaunchError: it says something that is fixed otherwise.
+    """
+    from .. import launch
+    from ..runtime.place import PolicyChoice
+
+    place = head.place
+    port = int(place.address.rpartition(":")[2])
+    policy = _policy.choice(options)
+    said: list[tuple[str, object, object, object]] = [
+        ("the policy (--policy, its options)", policy, PolicyChoice(), place.policy),
+        ("--seed", options.seed, 0, place.seed),
+        ("--micro-batch", _reproducible.micro_batch(options, policy), 0, place.micro_batch),
+        ("--target", dict(options.target), {}, place.targets),
+        ("--port", options.port, None, port),
+        ("--record", options.record, None, options.resume),
+    ]
+    for name, given, nothing, fixed in said:
+        if given not in (nothing, fixed):
+            raise launch.LaunchError(f"a run goes on as it began, and {name} was something else then: leave it out.")
+    speeds = options.speeds
+    if speeds is None and options.workers is None and isinstance(before := place.notes.get("speeds"), list):
+        speeds = tuple(before)
+    return launch.RunOptions(
+        script=options.script,
+        arguments=tuple(options.script_arguments),
+        workers=options.workers or (len(speeds) if speeds else place.workers),
+        speeds=speeds or (),
+        policy=place.policy,
+        seed=place.seed,
+        micro_batch=place.micro_batch,
+        targets=place.targets,
+        port=port,
+        record=options.resume,
+        tcp=options.tcp or place.tcp,
+        checkpoint_every=options.checkpoint_every,
+        resume=head,
     )
 
 

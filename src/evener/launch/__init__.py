@@ -10,6 +10,7 @@ from .limit import StoppedError, mean_limit, measure_limit
 from .local import RunResult, run
 from .options import LaunchError, RunOptions, default_workers
 from .profile import ProfileOptions, measure_profile
+from .resuming import to_resume
 from .screen import Plain, Screen
 from .simulated import SimulateOptions, simulate
 from .timing import TimingOptions, TimingResult, simulate_timing
@@ -33,4 +34,5 @@ __all__ = [
     "run",
     "simulate",
     "simulate_timing",
+    "to_resume",
 ]

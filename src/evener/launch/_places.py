@@ -32,7 +32,10 @@ class Plan:
 
     @classmethod
     def of(cls, options: RunOptions, run: str, folder: Path, sizes: tuple[int, ...] = LIMIT_SIZES) -> Plan:
-        """Choose a token and an address."""
+        """Choose a token and an address: of a run that goes on, those that its workers know."""
+        if (past := options.resume) is not None:
+            token, address = past.place.token, past.place.address
+            return cls(options, run, folder.resolve(), token, address, cuda_devices(), sizes, time.time())
         port = options.port if options.port is not None else free_port()
         token = secrets.token_urlsafe(24)
         return cls(options, run, folder.resolve(), token, f"tcp://{HOST}:{port}", cuda_devices(), sizes, time.time())
@@ -43,7 +46,11 @@ class Plan:
         return [sys.executable, str(self.options.script), *self.options.arguments]
 
     def place(
-        self, role: Literal["server", "worker", "limit"], index: int = -1, emulation: Emulation | None = None
+        self,
+        role: Literal["server", "worker", "limit"],
+        index: int = -1,
+        emulation: Emulation | None = None,
+        resume: bool = False,
     ) -> Place:
         """The place of one process.
 
@@ -51,6 +58,7 @@ class Plan:
             role: its part.
             index: the worker's number.
             emulation: how the workers are slowed.
+            resume: it goes on from the newest checkpoint in the run's folder.
         """
         options = self.options
         slowed = emulation.workers if emulation is not None else ()
@@ -71,6 +79,8 @@ class Plan:
             threads=1 if self._one_thread else 0,
             device=f"cuda:{index % self.devices}" if self.devices and role != "server" else "",
             sizes=self.sizes,
+            checkpoint_every=options.checkpoint_every if role == "server" else 0.0,
+            resume=str(self.folder) if resume else "",
             launched=self.launched,
             spawned=time.time(),
             notes=self._notes(emulation) if role == "server" else {},

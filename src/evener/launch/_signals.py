@@ -14,10 +14,14 @@ class Signals:
     """While entered, the signals that ask this process to end are noted in ``received`` and do nothing else.
 
     Outside the main thread no handlers can be set; there it notes nothing.
+
+    Attributes:
+        wanted: how often SIGUSR1 asked for a checkpoint.
     """
 
     def __init__(self) -> None:
         self.received: list[signal.Signals] = []
+        self.wanted = 0
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Signals:
@@ -26,6 +30,7 @@ class Signals:
                 # A program under nohup is to outlive its terminal.
                 if not (signum == signal.SIGHUP and signal.getsignal(signum) == signal.SIG_IGN):
                     self._before[signum] = signal.signal(signum, self._hear)
+            self._before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._want)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -35,6 +40,9 @@ class Signals:
 
     def _hear(self, signum: int, frame: FrameType | None) -> None:
         self.received.append(signal.Signals(signum))
+
+    def _want(self, signum: int, frame: FrameType | None) -> None:
+        self.wanted += 1
 
     @property
     def exit_code(self) -> int:

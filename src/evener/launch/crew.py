@@ -209,9 +209,9 @@ class Crew:
 
 
 def send(child: Child, signum: signal.Signals) -> None:
-    """Send a signal: SIGINT to the process, which tells its own; anything harder to its whole group."""
+    """Send a signal: a request to the process, which tells its own; anything harder to its whole group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        if signum == signal.SIGINT:
+        if signum in (signal.SIGINT, signal.SIGUSR1):
             os.kill(child.process.pid, signum)  # not send_signal(), which might reap it
         else:
             os.killpg(child.process.pid, signum)

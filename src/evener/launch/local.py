@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..trace import record_path
+from ..runtime import keeping
+from ..runtime.keeping import CheckpointError
+from ..trace import HeldError, record_path, set_aside
 from . import folders, slowness
 from ._opening import opened
 from ._places import Plan
 from ._signals import Signals
-from .crew import Child, Crew, Steps
+from .crew import Child, Crew, Steps, send
 from .options import RunOptions
+from .resuming import room_for_a_part
 from .screen import Screen
 
 WORKERS_FAREWELL = 10.0
@@ -22,10 +26,16 @@ WORKERS_FAREWELL = 10.0
 LAST_WORD = 2.0
 """Seconds that the server gets, after the last worker is gone, to write that the run is over."""
 
+TRIES = 3
+"""How often a server that is killed is started again from one version."""
+
 # The server is asked first: it tells the workers and closes the record. All of this fits into three seconds.
 STOP_SERVER: Steps = ((0.0, signal.SIGINT), (2.1, signal.SIGTERM), (2.4, signal.SIGKILL))
 STOP_WORKER: Steps = ((0.4, signal.SIGINT), (1.5, signal.SIGTERM), (1.8, signal.SIGKILL))
 STOP_NOW: Steps = ((0.0, signal.SIGINT), (1.0, signal.SIGTERM), (1.4, signal.SIGKILL))
+
+# Who ends a machine gives notice: time for the server's last checkpoint.
+LEAVE_SERVER: Steps = ((0.0, signal.SIGINT), (22.0, signal.SIGTERM), (22.3, signal.SIGKILL))
 
 # Nobody is waiting at a keyboard: the server may finish what it is doing.
 CLOSE_SERVER: Steps = ((0.0, signal.SIGINT), (10.0, signal.SIGTERM), (12.0, signal.SIGKILL))
@@ -66,8 +76,8 @@ class RunResult:
 def run(options: RunOptions, screen: Screen | None = None) -> RunResult:
     """Run a script on this machine, and wait for its end.
 
-    When this returns or raises, every process of the run has ended. Ctrl-C, SIGTERM and SIGHUP end the run,
-    within three seconds.
+    When this returns or raises, every process of the run has ended. Ctrl-C ends the run within three seconds; SIGTERM
+    and SIGHUP leave the server the time to write a last checkpoint. SIGUSR1 asks for one while the run goes on.
 
     Args:
         options: what to run.
@@ -76,9 +86,13 @@ def run(options: RunOptions, screen: Screen | None = None) -> RunResult:
     Raises:
         LaunchError: the run cannot be started; nothing was.
     """
-    with opened(options, screen) as run:
+    resumed = options.resume
+    with opened(options, screen, resumed.place.run if resumed is not None else "") as run:
         plan = Plan.of(options, run.name, run.folder)
-        with slowness.emulate(options.speeds, run.name, quotas=not plan.devices) as emulation:
+        with (
+            room_for_a_part(run.folder) if resumed is not None else nullcontext(),
+            slowness.emulate(options.speeds, run.name, quotas=not plan.devices) as emulation,
+        ):
             if emulation.words:
                 run.screen.note(emulation.words)
             with run.crew() as crew:
@@ -101,12 +115,14 @@ class _Run:
         self._stopping = False
         self._asked = 0
         self._deserted: float | None = None
+        self._wanted = 0
+        self._tries = 0
+        self._gone_on_from = -1
 
     def go(self) -> RunResult:
         """Start everything, and attend to it until it has ended."""
         plan, crew = self.plan, self.crew
-        server = plan.place("server", emulation=self.emulation)
-        self._server = crew.start("the server", plan.command, plan.environment(server), if_orphaned=signal.SIGTERM)
+        self._start_server(resume=plan.options.resume is not None)
         for index in range(plan.options.workers):
             place = plan.place("worker", index, self.emulation)
             name = f"worker {index}"
@@ -117,7 +133,20 @@ class _Run:
             self._heed_signals()
             self._heed_desertion()
         crew.screen.tick()
+        if (self.signals.received or self.code) and self._checkpointed:
+            again = f"evener run {plan.options.script} --resume {plan.folder}"
+            crew.screen.note(f"to go on from its last checkpoint: {again}")
         return RunResult(self.signals.exit_code or self.code, plan.run, plan.folder, tuple(self.problems))
+
+    def _start_server(self, resume: bool) -> None:
+        place = self.plan.place("server", emulation=self.emulation, resume=resume)
+        environment = self.plan.environment(place)
+        self._server = self.crew.start("the server", self.plan.command, environment, if_orphaned=signal.SIGTERM)
+
+    @property
+    def _checkpointed(self) -> bool:
+        """Whether there is something to go on from; only then the server knows what SIGUSR1 means."""
+        return any(self.plan.folder.glob("checkpoint-*.evener"))
 
     # Processes that end -------------------------------------------------------------------------------------
 
@@ -133,6 +162,8 @@ class _Run:
             self._fail(1, f"{child.name} {child.how}" + ("; the others go on." if others else "."))
 
     def _server_ended(self, server: Child) -> None:
+        if self._goes_on(server):
+            return
         self.emulation.lift()
         living = [worker for worker in self._workers if worker.code is None]
         if self._stopping:
@@ -148,6 +179,30 @@ class _Run:
         else:
             self._end(living, FAREWELL)
 
+    def _goes_on(self, server: Child) -> bool:
+        """A server that was killed is started again, from its newest checkpoint: its workers wait for it.
+
+        Not for ever from the same version: whatever kills it there will do so again.
+        """
+        killed = server.code is not None and server.code < 0 and not server.asked and not self._stopping
+        if not killed or not any(worker.code is None for worker in self._workers) or folders.finished(self.record):
+            return False
+        try:
+            head = keeping.newest(self.plan.folder).head
+            version = head.standing.version
+            self._tries = self._tries + 1 if version == self._gone_on_from else 1
+            if self._tries > TRIES:
+                return False
+            set_aside(self.plan.folder)
+        except (CheckpointError, HeldError, OSError):
+            return False
+        self._gone_on_from = version
+        self.crew.screen.note(f"the server {server.how}; it goes on from checkpoint {head.number} (version {version}).")
+        self._start_server(resume=True)
+        self.crew.screen.unfollow()
+        self.crew.screen.follow(self.record)
+        return True
+
     def _end(self, children: Iterable[Child], steps: Steps) -> None:
         for child in children:
             self.crew.end(child, steps)
@@ -160,6 +215,10 @@ class _Run:
     # Reasons to stop ----------------------------------------------------------------------------------------
 
     def _heed_signals(self) -> None:
+        if self.signals.wanted > self._wanted:
+            self._wanted = self.signals.wanted
+            if self._server is not None and self._server.code is None and self._checkpointed:
+                send(self._server, signal.SIGUSR1)
         received = self.signals.received
         if len(received) == self._asked:
             return
@@ -172,8 +231,9 @@ class _Run:
         self.crew.screen.note(f"stopping, as {received[0].name} asks. Once more ends everything at once.")
         # Without a record there is nothing to close.
         closing = self._server is not None and self._server.code is None and self.record.exists()
+        stop_server = STOP_SERVER if received[0] == signal.SIGINT or not self._checkpointed else LEAVE_SERVER
         for child in self.crew.alive:
-            steps = STOP_SERVER if child is self._server else STOP_WORKER
+            steps = stop_server if child is self._server else STOP_WORKER
             self.crew.end(child, steps if closing else STOP_NOW)
 
     def _heed_desertion(self) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..core.policies import POLICIES
 from ..core.policies.base import check_micro_batch
+from ..runtime.keeping import Head
 from ..runtime.place import PolicyChoice
 from ..trace import record_path
 from . import _cgroups, slowness
@@ -44,6 +45,8 @@ class RunOptions:
         port: of the server, on the loopback address; ``None``: any free one.
         record: folder for the run's record; ``None``: ``runs/<run id>`` below the current folder.
         tcp: bulk goes over TCP, also between processes of one host.
+        checkpoint_every: seconds from one checkpoint of the server to the next; 0: none.
+        resume: what ``record`` holds of a run that goes on; ``None``: it begins.
     """
 
     script: Path
@@ -57,6 +60,8 @@ class RunOptions:
     port: int | None = None
     record: Path | None = None
     tcp: bool = False
+    checkpoint_every: float = 60.0
+    resume: Head | None = None
 
     def check(self) -> None:
         """Find out what can be found out before anything is started.
@@ -78,7 +83,12 @@ class RunOptions:
             raise LaunchError(str(error)) from None
         check_policy(self.policy, self.micro_batch)
         check_targets(self.targets)
-        check_record(self.record)
+        if not (math.isfinite(self.checkpoint_every) and self.checkpoint_every >= 0):
+            raise LaunchError(
+                f"{self.checkpoint_every:g} is no number of seconds between checkpoints: give one from 0 (0: none)."
+            )
+        if self.resume is None:
+            check_record(self.record)
         if self.port is not None:
             check_port(self.port)
 

@@ -141,7 +141,8 @@ class LiveView:
         tally = self.tally
         if tally.positions:
             newest = max(tally.positions)
-            return sum(tally.positions.values()) + (self._epochs() - newest - 1) * tally.positions[newest]
+            each = (tally.header.positions if tally.header else None) or tally.positions[newest]
+            return sum(tally.positions.values()) + (self._epochs() - newest - 1) * each
         if tally.header and tally.header.positions is not None:
             return self._epochs() * tally.header.positions
         return None
@@ -149,7 +150,8 @@ class LiveView:
     def _progress(self) -> RenderableType:
         tally = self.tally
         everything = self._all()
-        epoch = min(len(tally.ended) + 1, self._epochs())
+        before = tally.header.resumed.standing.ended if tally.header and tally.header.resumed else 0
+        epoch = min(before + len(tally.ended) + 1, self._epochs())
         grid = Table.grid(padding=(0, 2), expand=True)
         for column in range(4):
             grid.add_column(ratio=1 if column == 1 else None, no_wrap=True)

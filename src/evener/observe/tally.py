@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ..core import commands as c
 from ..core import events as e
+from ..core import ranges as r
 from ..trace import (
     End,
     EndLine,
@@ -126,6 +127,8 @@ class Tally:
                 self.warnings.append(text)
             case HeaderLine(_, header):
                 self.header = header
+                if header.resumed is not None:  # what is still to come
+                    self.positions = {one.epoch: r.size(one.free) for one in header.resumed.standing.epochs}
             case EndLine(_, end):
                 self.end = end
             case _:

@@ -23,6 +23,9 @@ SILENCE = 20.0
 PATIENCE = 120.0
 """Seconds to wait for the server to be up: its script may load a large data set first."""
 
+LOST = 900.0
+"""Seconds to try to reach a server that was there and is lost: it may be resumed on a machine that must start first."""
+
 BEAT = 1.0
 """Seconds between two signs of life."""
 
@@ -71,6 +74,7 @@ class Line:
         self._goodbye: p.Leave | None = None
         self._error: BaseException | None = None
         self._closing = False
+        self._joined = False
         self._heard = self._beaten = self._awake = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="evener-io", daemon=True)
 
@@ -193,6 +197,7 @@ class Line:
                     return
                 case p.Welcome():
                     self.welcome = message
+                    self._joined = True
                 case p.Finished():
                     self.finished = message
             self._on_control(message, memoryview(frames[1] if len(frames) > 1 else b""))
@@ -220,9 +225,12 @@ class Line:
             self._heard = now
         self._awake = now
         # After the end the server says that it is there every second, until it leaves.
-        patience = 5 * BEAT if self.finished is not None else PATIENCE if self.welcome is None else SILENCE
-        if now - self._heard > patience:
-            where = "answers" if self.welcome is None else "speaks any more"
+        silent = now - self._heard
+        if self.finished is None and silent > SILENCE:
+            with self.changed:
+                self.greet_again()  # heard when somebody is there again
+        if silent > (5 * BEAT if self.finished is not None else LOST if self._joined else PATIENCE):
+            where = "speaks any more" if self._joined else "answers"
             raise RunError(f"nobody at {self._address} {where}: is the server's process alive?")
         if now - self._beaten > BEAT:
             self._beaten = now

@@ -65,6 +65,7 @@ class Welcome(msgspec.Struct, frozen=True):
     """Server: you are ``worker``. ``constants`` bytes of untrained state follow on request (:class:`Fetch`).
 
     Who can map what is offered can read the server's memory; the server can read the worker's if it says ``reads``.
+    ``life`` is how often the run was resumed: of another life than the one before, nothing that the worker has counts.
     """
 
     worker: int
@@ -72,6 +73,7 @@ class Welcome(msgspec.Struct, frozen=True):
     settings: dict[str, int | float | bool]
     offer: Offer | None = None
     reads: bool = False
+    life: int = 0
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -98,10 +100,11 @@ class Pull(msgspec.Struct, frozen=True):
 
 
 class Version(msgspec.Struct, frozen=True):
-    """Server: a part of the parameters of ``version``, from byte ``offset``."""
+    """Server: a part of the parameters of ``version`` in this ``life`` of the run, from byte ``offset``."""
 
     version: int
     offset: int
+    life: int = 0
 
 
 class InMemory(msgspec.Struct, frozen=True):

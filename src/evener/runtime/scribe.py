@@ -57,7 +57,7 @@ class Scribe:
 
     def late(self) -> None:
         """A checkpoint is due while another is being written: it is left out."""
-        self._complain("a checkpoint was left out: the one before is still being written. The disk is slow, or hangs.")
+        self.complain("a checkpoint was left out: the one before is still being written. The disk is slow, or hangs.")
 
     def _write(self, number: int, make: Make) -> None:
         try:
@@ -65,7 +65,7 @@ class Scribe:
         except Exception as error:
             self._failed = True
             why = error.strerror if isinstance(error, OSError) and error.strerror else f"{error!r}"
-            self._complain(
+            self.complain(
                 f"checkpoint {number} could not be written into {self._keeper.folder} ({why}): training goes on, and "
                 "those before are kept. Make room there, or the run cannot be resumed from here."
             )
@@ -75,7 +75,8 @@ class Scribe:
             self._failed, self._complained = False, None
             self._warn(f"checkpoints are written again: number {number} is whole.")
 
-    def _complain(self, text: str) -> None:
+    def complain(self, text: str) -> None:
+        """Tell the user, unless that was done lately."""
         now = self._clock()
         if self._complained is None or now - self._complained >= QUIET:
             self._complained = now

@@ -12,10 +12,11 @@ import zmq
 from ..core import commands as c
 from ..core import events as e
 from ..core.coordinator import Coordinator
-from ..trace import Writer
+from ..trace import EpochSaid, Writer
 from . import protocol as p
 from .bulk.server import LostError, ServerBulk
 from .numeric import Buffer, ServerNumeric, loss_of
+from .past import Past
 from .peers import Peer, Peers, flaw, objection, way
 from .transport import Listener
 
@@ -35,6 +36,11 @@ class Server:
         on_metrics: called with what workers logged, as ``(name → (Σ weight · value, Σ weight))`` of an accepted push.
         on_epoch: called at an epoch's end, with its command and the time. Both are called in the loop thread.
         memory: share memory with the workers of this host.
+        past: where the run stands; ``coordinator`` and ``numeric`` stand there, too.
+
+    Attributes:
+        ended: the epochs that are over.
+        between: called in the loop thread whenever nothing is half done: no step is under way.
     """
 
     def __init__(
@@ -47,7 +53,9 @@ class Server:
         on_metrics: Callable[[dict[str, tuple[float, float]]], None],
         on_epoch: Callable[[c.EndEpoch, float], None],
         memory: bool = False,
+        past: Past | None = None,
     ) -> None:
+        past = past or Past()
         self.listener = listener
         self.coordinator = coordinator
         self.numeric = numeric
@@ -55,20 +63,35 @@ class Server:
         self.run_id = run
         self.finish: c.Finish | None = None
         self.farewell = FAREWELL
-        self.applied = 0
+        self.applied = past.applied
+        self.ended = list(past.ended)
+        self.between: Callable[[], None] | None = None
         self.workers_cpu: dict[int, float] = {}
         self._on_metrics = on_metrics
         self._on_epoch = on_epoch
         self._peers = Peers(listener.socket)
+        self._life = past.standing.resumed
         self._bulk = ServerBulk(
-            numeric.publish(), numeric.constants(), numeric.push_bytes, self._peers.send, self._peers.say, memory
+            numeric.publish(),
+            numeric.constants(),
+            numeric.push_bytes,
+            self._peers.send,
+            self._peers.say,
+            memory,
+            past.standing.version,
+            self._life,
         )
         self._posted: deque[Callable[[], None]] = deque()
         self._pushes: dict[tuple[int, int], tuple[p.Push, Buffer]] = {}
-        self._orders: dict[int, Buffer] = {}
+        self._orders = dict(past.orders)
         self._origin = time.monotonic()
         self._strangers = 0
         self._arrivals = 0
+
+    @property
+    def orders(self) -> dict[int, Buffer]:
+        """The sampler's orders of the epochs under way, as bytes that never change."""
+        return dict(self._orders)
 
     def now(self) -> float:
         """Seconds since the record was opened."""
@@ -119,6 +142,8 @@ class Server:
         deadline = self.coordinator.deadline()
         if deadline is not None and self.now() >= deadline:
             self._tell(e.Tick())
+        if self.between is not None:
+            self.between()
 
     def _receive_all(self) -> None:
         for _ in range(1000):
@@ -197,7 +222,7 @@ class Server:
             "look_ahead": self.coordinator.policy.collects and self.coordinator.policy.look_ahead,
         }
         constants, offer = len(self._bulk.constants), self._bulk.offer
-        self._peers.say(name, p.Welcome(peer.worker, constants, terms, offer, peer.readable))
+        self._peers.say(name, p.Welcome(peer.worker, constants, terms, offer, peer.readable, self._life))
         if self.finish is not None:  # too late to help, in time for the result
             self._tell_end(peer, self.finish)
 
@@ -312,7 +337,8 @@ class Server:
             case c.DrawEpoch(epoch):
                 self._orders[epoch] = self.numeric.draw(epoch)
                 return e.EpochDrawn(epoch, len(self._orders[epoch]) // 8)
-            case c.EndEpoch(epoch, version):
+            case c.EndEpoch(epoch, version, applied, declined, refused, dropped):
+                self.ended.append(EpochSaid(epoch, version, applied, declined, refused, dropped))
                 self.numeric.end_epoch(epoch, version)
                 self._orders.pop(epoch, None)
                 self._on_epoch(command, self.now())

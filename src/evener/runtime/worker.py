@@ -99,6 +99,10 @@ class Link:
         self._work: deque[Work] = deque()
         self._indices: dict[int, bytes] = {}
         self._unsent = 0
+        self._life: int | None = None
+        self._opened = False
+        self._outdated = False  # what the main thread has is of a server that was lost
+        self._anew: int | None = None  # the worker that begins once it has parameters
 
     # For the main thread: joining and leaving ---------------------------------------------------------------
 
@@ -117,6 +121,7 @@ class Link:
             bulk.fetch(welcome.constants)
             bulk.pull(-1)
             self._line.wait(lambda: bulk.at_hand is not None and bulk.constants.whole)
+            self._opened = True
             return welcome, bulk.constants.buffer, Install(*bulk.take())
 
     def ready(
@@ -132,9 +137,13 @@ class Link:
         with self._changed:
             self._line.wait(lambda: self._line.welcome is not None)
             assert self._line.welcome is not None
-            self._core = WorkerCore(self._line.welcome.worker, version)
+            worker = self._line.welcome.worker
             self._ready = p.Ready(version, pace, lookahead, imports_s, probe_s, self._bulk.reads, channels_last)
-            self._line.say(self._ready)
+            if self._outdated:
+                self._start_over(worker)
+            else:
+                self._core = WorkerCore(worker, version)
+                self._line.say(self._ready)
 
     def final(self) -> Install | None:
         """After the end: the final parameters, if newer than those installed last."""
@@ -246,10 +255,7 @@ class Link:
         match message:
             case p.Welcome():
                 self._bulk.welcomed(message)
-                if self._core is not None and self._line.finished is None:
-                    self._rejoin(self._core.installed, message)  # from the parameters at hand
-                else:
-                    self._bulk.ask_again()
+                self._welcomed(message)
             case p.InMemory():
                 self._hear_bulk(message, payload)
             case p.Taken(key):
@@ -272,7 +278,10 @@ class Link:
     def _hear_bulk(self, message: p.Message, chunk: Buffer) -> None:
         if self._bulk.hear(message, chunk):
             if isinstance(message, p.Version | p.InMemory):
-                self._drive(e.VersionReady(message.version))
+                if self._anew is not None and self._line.finished is None:
+                    self._begin(self._anew)
+                else:
+                    self._drive(e.VersionReady(message.version))
             self._changed.notify_all()
 
     def _lost_bulk(self) -> None:
@@ -284,6 +293,38 @@ class Link:
 
     def _copied(self) -> None:
         self._unsent -= 1
+
+    def _welcomed(self, welcome: p.Welcome) -> None:
+        """The server answers: the first time, once more, or another one that went on from a checkpoint."""
+        other = self._life not in (None, welcome.life)
+        self._life = welcome.life
+        if self._line.finished is not None:
+            self._bulk.ask_again()
+        elif self._ready is not None and (other or self._anew is not None):
+            self._start_over(welcome.worker)
+        elif self._core is not None:
+            self._rejoin(self._core.installed, welcome)  # from the parameters at hand
+        else:
+            self._outdated |= other and self._opened
+            if other and not self._opened:
+                self._bulk.start_over()
+            self._bulk.ask_again()
+
+    def _start_over(self, worker: int) -> None:
+        """Nothing that is here counts: the server's newest parameters come first, and then tickets."""
+        self.generation += 1
+        self._work.clear()
+        self._indices.clear()
+        self._core, self._anew, self._outdated = None, worker, False
+        self._bulk.start_over()
+
+    def _begin(self, worker: int) -> None:
+        """The parameters to start over with are here."""
+        assert self._ready is not None
+        taken = Install(*self._bulk.take())
+        self._work.append(taken)
+        self._core, self._anew = WorkerCore(worker, taken.version), None
+        self._line.say(p.Ready(taken.version, self._ready.pace, self._ready.lookahead, reads=self._bulk.reads))
 
     def _rejoin(self, version: int, welcome: p.Welcome) -> None:
         """A new membership: what was under way in the old one no longer counts."""

@@ -10,7 +10,7 @@ from ..core.policies import POLICIES, Policy
 from ..core.state import Settings
 from ..runtime.place import Place, PolicyChoice
 from ..runtime.worker import RunError
-from ..trace import Writer
+from ..trace import Resumed, Writer
 from .master import Master, Snapshot
 from .metrics import Metrics, Sums
 from .reproducible import too_few
@@ -48,6 +48,7 @@ class Account:
         kind: str = "run",
         created: str | None = None,
         notes: Mapping[str, Any] | None = None,
+        resumed: Resumed | None = None,
     ) -> None:
         """Write the header; ``positions`` are an epoch's samples, the rest as in the record's header."""
         import __main__
@@ -63,9 +64,25 @@ class Account:
             kind=kind,
             created=created,
             notes={**place.notes, **({"targets": place.targets} if place.targets else {}), **(notes or {})},
+            resumed=resumed,
         )
         if settings.micro_batch and (why := too_few(settings.batch, settings.micro_batch, settings.workers)):
             self.writer.note(0.0, "warning", text=why)
+
+    @property
+    def targets(self) -> dict[str, float]:
+        """Those that were not reached yet."""
+        return dict(self._targets)
+
+    def resume(self, sums: Sums, targets: Mapping[str, float]) -> None:
+        """Go on with what was logged in the epoch under way, and the targets that were not reached."""
+        self._metrics.merge(sums)
+        self._targets = dict(targets)
+
+    @property
+    def sums(self) -> Sums:
+        """What workers logged in the epoch under way."""
+        return self._metrics.sums
 
     def add(self, metrics: Sums) -> None:
         """What a worker logged with a contribution that counts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections import deque
@@ -166,6 +167,29 @@ class Master:
         if self._epoch_scheduler is not None:
             self._epoch_scheduler.step()
         self.snapshots.append(Snapshot(epoch, version, self._published))
+
+    # Checkpoints --------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """A copy of all that it knows between two steps; plain values and tensors."""
+        schedulers = [getattr(one, "state_dict", dict) for one in (self._step_scheduler, self._epoch_scheduler)]
+        return {
+            "published": torch.frombuffer(bytearray(self._published), dtype=torch.uint8),
+            "constants": torch.frombuffer(bytearray(self.constants()) or bytearray(1), dtype=torch.uint8),
+            "optimizer": copy.deepcopy(self.optimizer.state_dict()),
+            "schedulers": [copy.deepcopy(state_dict()) for state_dict in schedulers],
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state` gave, of a model of the same entries."""
+        constants = bytearray(state["constants"].numpy())
+        self.store.install_constants(constants if len(self.constants()) else bytearray())
+        self.store.install(bytearray(state["published"].numpy()))
+        self.optimizer.load_state_dict(state["optimizer"])
+        for scheduler, saved in zip((self._step_scheduler, self._epoch_scheduler), state["schedulers"], strict=True):
+            if scheduler is not None and saved:
+                scheduler.load_state_dict(saved)
+        self._published = self._pack()
 
     def fingerprint(self) -> str:
         """SHA-256 of the published parameters: their bytes in the layout's order, then the running statistics'."""

@@ -46,6 +46,11 @@ class Metrics:
         """The weighted mean of each metric."""
         return {name: total / weight for name, (total, weight) in self._sums.items() if weight}
 
+    @property
+    def sums(self) -> Sums:
+        """A copy of the sums."""
+        return dict(self._sums)
+
     def take(self) -> Sums:
         """The sums; they begin anew."""
         taken, self._sums = self._sums, {}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import signal
+import sys
 import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,12 +20,16 @@ from torch.optim import Optimizer
 from ..core import commands as c
 from ..core import events as e
 from ..core.coordinator import Coordinator
+from ..core.state import Settings
+from ..runtime.keeping import Keeper
 from ..runtime.place import Place, since
+from ..runtime.scribe import Scribe
 from ..runtime.server import Server
 from ..runtime.transport import Listener
 from ..runtime.worker import RunError
-from ..trace import Writer
+from ..trace import HeldError, Writer, set_aside
 from .account import Account, EpochEnd, policy_for
+from .checkpoint import Checkpoints, Kept, set_chance_state
 from .checks import OUTSIDE, check_batch, check_device
 from .errors import ScriptError
 from .loader import SeamLoader
@@ -33,9 +40,13 @@ from .order import SamplerOrder
 from .session import Session
 from .setup import Setup
 from .store import FlatStore
+from .weights import save_weights
 
 FAREWELL = 1.0
 """Seconds that workers get for a goodbye when the run is broken off."""
+
+LEAVING = 20.0
+"""Seconds that a last checkpoint may take."""
 
 
 class ServerSession(Session):
@@ -55,6 +66,8 @@ class ServerSession(Session):
         self._over = False
         self._error: BaseException | None = None
         self._reason = ""
+        self._kept: Kept | None = None
+        self._checkpoints: Checkpoints | None = None
         self._closed = False
 
     def _prepare(self, setup: Setup) -> tuple[nn.Module, Optimizer, Any]:
@@ -67,6 +80,11 @@ class ServerSession(Session):
         check_device(self._view.device, self.device)
         optimizer = ServerOptimizer(setup.optimizer)
         self._master = Master(setup, SamplerOrder(setup.loader, place.seed, bool(place.micro_batch)))
+        if place.resume:
+            self._kept = Kept.of(place.resume)
+            self._kept.check(setup, place, self._master)
+            self._master.load(self._kept.state)
+            self._view.install(self._master.published)
         self._listener = Listener(place.address, place.token)
         self._writer = Writer(place.record or tempfile.mkdtemp(prefix="evener-"))
         self._account = Account(self._writer, place)
@@ -78,7 +96,7 @@ class ServerSession(Session):
         self._start(count)
         stop = "the script on the server left the loop"
         try:
-            for epoch in range(count):
+            for epoch in range(self._epoch, count):
                 self._epoch = epoch
                 yield epoch
                 self.receive()
@@ -86,6 +104,7 @@ class ServerSession(Session):
         finally:
             self._close(stop)
             self._view.install(self._master.published)
+            self._save()
         finish = self._server.finish if self._server is not None else None
         if self._error is not None:
             raise self._error
@@ -96,22 +115,93 @@ class ServerSession(Session):
         place = self._place
         settings = self._setup.settings(place, epochs)
         self._cpu_before = time.process_time()
-        self._account.open(settings, self._policy, self._master, self._setup.positions)
+        kept, earlier, past = self._kept, 0, None
+        if kept is not None:
+            try:
+                kept.check_settings(settings)
+                earlier = set_aside(place.record)
+            except (RunError, HeldError) as error:
+                self._listener.close()
+                raise RunError(str(error)) from None
+            past = kept.past(earlier)
+            self._epoch = kept.head.epoch
+            self._ends.extend(kept.ends())
+            self._account.resume(kept.state["metrics"], kept.head.targets)
+            set_chance_state(kept.state["chance"], self._setup.loader)
+        resumed = kept.resumed(earlier) if kept is not None else None
+        self._account.open(settings, self._policy, self._master, self._setup.positions, resumed=resumed)
         self._server = Server(
             self._listener,
-            Coordinator(settings, self._policy),
+            Coordinator(settings, self._policy, past.standing if past is not None else None),
             self._master,
             self._writer,
             place.run,
             self._account.add,
             self._end_epoch,
             memory=not place.tcp,
+            past=past,
         )
+        for unsound in kept.unsound if kept is not None else ():
+            self._warn(f"a newer checkpoint was of no use: {unsound}")
+        if place.checkpoint_every > 0 and place.record:
+            self._keep(settings, earlier + 1)
         launched_s = since(place.launched)
         self._writer.note(self._server.now(), "start", worker=-1, imports_s=self._imports_s, launched_s=launched_s)
         self._thread = threading.Thread(target=self._serve, name="evener-server", daemon=True)
         atexit.register(self._close, "the script on the server ended")
         self._thread.start()
+
+    def _keep(self, settings: Settings, part: int) -> None:
+        """Take checkpoints from now on: every so often, when SIGUSR1 asks for one, and before a signal ends this."""
+        assert self._server is not None
+        keeper = Keeper(Path(self._place.record))
+        scribe = Scribe(keeper, self._warn)
+        run = self._server, self._master, self._account, self._setup, self._place, settings
+        kept = self._checkpoints = Checkpoints(*run, self._where, scribe, part, keeper.next_number())
+        self._server.between = kept.look
+        if threading.current_thread() is threading.main_thread():
+            usual = (signal.SIG_DFL, signal.default_int_handler)  # else it is the script's
+            leave = self._asked_to_leave
+            for signum, handler in (
+                (signal.SIGINT, leave),
+                (signal.SIGTERM, leave),
+                (signal.SIGUSR1, lambda *_: kept.ask()),
+            ):
+                if signal.getsignal(signum) in usual:
+                    signal.signal(signum, handler)
+
+    def _asked_to_leave(self, signum: int, _: object) -> None:
+        assert self._checkpoints is not None
+        kept = self._checkpoints.take_now(LEAVING)
+        self._reason = f"stopped by {signal.Signals(signum).name}" + (
+            f"; evener run --resume goes on from checkpoint {self._checkpoints.scribe.written}" if kept else ""
+        )
+        raise KeyboardInterrupt if signum == signal.SIGINT else SystemExit(128 + signum)
+
+    def _where(self) -> tuple[int, list[EpochEnd]]:
+        # Without the lock: a signal may have stopped the script while it held it, to wait for this. So whatever the
+        # script is doing, each end is in one place or in both.
+        epoch, received = self._epoch, self._received
+        ends = {end.snapshot.epoch: end for end in list(self._ends)}
+        if received is not None and received.snapshot.epoch >= epoch:
+            ends[received.snapshot.epoch] = received  # the script may be busy with it
+        return epoch, [end for _, end in sorted(ends.items())]
+
+    def _warn(self, text: str) -> None:
+        assert self._server is not None
+        self._writer.note(self._server.now(), "warning", text=text)
+        print(f"evener: {text}", file=sys.stderr, flush=True)
+
+    def _save(self) -> None:
+        """Leave the final weights for programs that do not know evener, if the run came to an end."""
+        finish = self._server.finish if self._server is not None else None
+        folder = self._place.record
+        if not folder or self._reason or finish is None or not finish.ok:
+            return
+        try:
+            save_weights(self._setup.model, Path(folder))
+        except Exception as error:  # a full disk has many faces: torch's, safetensors', the system's
+            print(f"evener: the final weights could not be written into {folder}: {error}", file=sys.stderr, flush=True)
 
     def _serve(self) -> None:
         assert self._server is not None
@@ -143,7 +233,8 @@ class ServerSession(Session):
                     raise RunError(finish.reason if finish else "the server ended")
                 # Bounded, so that Ctrl-C is heard on every platform.
                 self._changed.wait(0.5)
-            self._received = self._ends.popleft()
+            self._received = self._ends[0]
+            self._ends.popleft()
         self._view.install(self._received.snapshot.data)
         self._server.post(e.SnapshotTaken(self._received.snapshot.epoch))
 
@@ -157,11 +248,14 @@ class ServerSession(Session):
         if self._closed or self._server is None or self._thread is None:
             return
         self._closed = True
+        stop = self._reason or stop
         if stop:
             self._server.farewell = FAREWELL
             self._server.post(e.StopAsked(stop))
         self._thread.join()
         self._listener.close()
+        if self._checkpoints is not None:
+            self._checkpoints.scribe.wait(LEAVING)
         finish = self._server.finish
         if self._error is not None or finish is None:
             ok, reason = False, f"the server failed: {self._error!r}"

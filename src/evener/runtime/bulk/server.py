@@ -42,12 +42,14 @@ class ServerBulk:
     """Answers pulls and receives pushes. Workers are known by the name their connections carry.
 
     Args:
-        parameters: version 0, as bytes that never change.
+        parameters: the first version, as bytes that never change.
         constants: state that is not trained.
         push_bytes: of one contribution.
         send: to a worker's bulk connection.
         say: to its control connection.
         memory: share memory with those workers that can.
+        version: the one whose parameters these are.
+        life: how often the run was resumed.
 
     Attributes:
         version: the newest published.
@@ -55,9 +57,18 @@ class ServerBulk:
     """
 
     def __init__(
-        self, parameters: Buffer, constants: Buffer, push_bytes: int, send: Send, say: Say, memory: bool = False
+        self,
+        parameters: Buffer,
+        constants: Buffer,
+        push_bytes: int,
+        send: Send,
+        say: Say,
+        memory: bool = False,
+        version: int = 0,
+        life: int = 0,
     ) -> None:
-        self.version = 0
+        self.version = version
+        self._life = life
         self.constants = constants
         self._parameters = parameters
         self._push_bytes = push_bytes
@@ -132,7 +143,7 @@ class ServerBulk:
         version, data = self.version, self._parameters
         offer = self._pool.offer(data) if worker.reads else None
         if offer is None:
-            return self._send_all(name, data, lambda offset: p.Version(version, offset))
+            return self._send_all(name, data, lambda offset: p.Version(version, offset, self._life))
         if not self._say(name, p.InMemory(version, offer)):
             return False
         worker.lent.append((offer.key, data))

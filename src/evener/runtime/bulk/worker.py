@@ -49,6 +49,7 @@ class WorkerBulk:
         self.reads = False
         self._attached = Attachments()
         self._writes = False
+        self._life = 0
         self._pool: Pool | None = None
         self._lent: dict[bytes, Buffer] = {}
 
@@ -56,6 +57,7 @@ class WorkerBulk:
         """A membership begins: what was lent in the one before may still be read, and is never written again."""
         self.reads = self.offer is not None and attach(welcome.offer) is not None
         self._writes = self.offer is not None and welcome.reads
+        self._life = welcome.life
         self._pool = None
         self._lent.clear()
 
@@ -88,8 +90,9 @@ class WorkerBulk:
         match message:
             case p.Constants(offset):
                 return self._constants(offset, chunk)
-            case p.Version(version, offset):
-                return self._version(version, offset, chunk)
+            case p.Version(version, offset, life):
+                # What a server that was lost had sent may be read after the greeting of the one that went on.
+                return life == self._life and self._version(version, offset, chunk)
             case p.InMemory(version, offer):
                 return self._in_memory(version, offer)
             case _:
@@ -170,6 +173,13 @@ class WorkerBulk:
         """These bytes are no longer needed: they may be overwritten."""
         if isinstance(buffer, bytearray):
             self._free.append(buffer)
+
+    def start_over(self) -> None:
+        """Another server answers: no version that is here, or coming, is one of its own."""
+        self.discard()
+        self._drop()
+        self._attached = Attachments()
+        self.pull(-1)
 
     def discard(self) -> None:
         """Nobody will take the version at hand."""

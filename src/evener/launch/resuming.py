@@ -1,0 +1,64 @@
+"""What a run that goes on takes from its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..runtime import keeping
+from ..runtime.keeping import CheckpointError, Head
+from ..trace import HeldError, held, part_path, parts, record_path, set_aside
+from .options import LaunchError
+
+_LAST = 1 << 16
+"""Bytes of a record's end in which its last line is."""
+
+
+def to_resume(folder: Path) -> Head:
+    """The head of the newest sound checkpoint of the run in ``folder``.
+
+    Raises:
+        LaunchError: there is none, its server is alive, or the run is complete.
+    """
+    record = record_path(folder)
+    if record.exists() and held(record):
+        raise LaunchError(
+            f"a server is writing {record}: the run in {folder} goes on already. Stop that one first, or let it be."
+        )
+    if _complete(record):
+        raise LaunchError(f"the run in {folder} is complete: there is nothing to resume. Begin another one.")
+    try:
+        return keeping.newest(folder).head
+    except CheckpointError as error:
+        raise LaunchError(f"{error}") from None
+
+
+@contextmanager
+def room_for_a_part(folder: Path) -> Iterator[None]:
+    """Set the record of the server that was lost aside; if none takes its place, it is put back.
+
+    Raises:
+        LaunchError: it is being written, or cannot be moved.
+    """
+    record, before = record_path(folder), parts(folder)
+    try:
+        moved = set_aside(folder) > before
+    except HeldError as error:
+        raise LaunchError(f"{error}") from None
+    except OSError as error:
+        raise LaunchError(f"the record {record} cannot be set aside: {error.strerror}.") from None
+    try:
+        yield
+    finally:
+        if moved and not record.exists():
+            part_path(record, before + 1).rename(record)
+
+
+def _complete(record: Path) -> bool:
+    try:
+        with record.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - _LAST))
+            return b'"type":"Finish","reason":"complete"' in file.read()
+    except OSError:
+        return False

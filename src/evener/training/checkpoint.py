@@ -1,0 +1,327 @@
+"""Checkpoints of the server: all that it knows, taken between two steps, written beside training, and taken back."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from ..core.standing import Standing
+from ..core.state import Settings
+from ..runtime import keeping
+from ..runtime.keeping import CheckpointError, Head
+from ..runtime.numeric import Buffer
+from ..runtime.past import Past
+from ..runtime.place import Place
+from ..runtime.protocol import mismatch
+from ..runtime.scribe import Scribe
+from ..runtime.server import Server
+from ..runtime.worker import RunError
+from ..trace import Resumed, Writer
+from .account import Account, EpochEnd
+from .chance import put_back
+from .master import Master, Snapshot
+from .setup import Setup
+
+POLL = 0.01
+"""Seconds between two looks whether a checkpoint that somebody waits for is there."""
+
+Script = Callable[[], tuple[int, list[EpochEnd]]]
+"""Says which epoch the script is in, and the ends of epochs that it has not done with."""
+
+
+class Checkpoints:
+    """Takes checkpoints of a server, when they are due and when they are asked for.
+
+    Args:
+        server, master, account, setup, place: of the run.
+        settings: the coordinator's.
+        script: where the script on the server is.
+        scribe: writes them.
+        part: number of the record's part that is being written.
+        number: of the first checkpoint.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        master: Master,
+        account: Account,
+        setup: Setup,
+        place: Place,
+        settings: Settings,
+        script: Script,
+        scribe: Scribe,
+        part: int,
+        number: int,
+    ) -> None:
+        self.scribe = scribe
+        self._server = server
+        self._master = master
+        self._account = account
+        self._setup = setup
+        self._place = place
+        self._settings = settings
+        self._script = script
+        self._part = part
+        self._number = number
+        self._data = data_fingerprint(setup.loader)
+        self._next = 0.0 if part == 1 else place.checkpoint_every  # what it went on from is there
+        self._first = True
+        self._asked = False
+
+    def ask(self) -> None:
+        """One is wanted as soon as can be; from any thread, and from a signal's handler."""
+        self._asked = True
+        # A handler may have stopped the main thread while it rings itself, and would wait for it for ever.
+        threading.Thread(target=self._server.listener.wake.ring, daemon=True).start()
+
+    def take_now(self, seconds: float) -> bool:
+        """Have one taken and written, from another thread; whether that was done within so many seconds."""
+        before, until = self.scribe.written, time.monotonic() + seconds
+        self.ask()
+        run = self._server.coordinator
+        while (self._asked or self.scribe.busy) and not run.finished and time.monotonic() < until:
+            self.scribe.wait(POLL)
+            time.sleep(POLL)
+        return self.scribe.written > before
+
+    def look(self) -> None:
+        """In the loop thread, between two steps: take one if it is due."""
+        now = self._server.now()
+        every = self._place.checkpoint_every
+        due = every > 0 and now >= self._next
+        if not (due or self._asked):
+            return
+        if self.scribe.busy:
+            if due:
+                self._next = now + every
+                self.scribe.late()
+            return
+        standing = self._server.coordinator.standing()
+        if standing is None:
+            return
+        self._next, self._asked = now + every, False
+        try:
+            self._take(standing, now)
+        except Exception as error:  # of a scheduler of the user's, for one: training goes on
+            self.scribe.complain(f"a checkpoint could not be taken ({error!r}): training goes on without it.")
+
+    def _take(self, standing: Standing, now: float) -> None:
+        began = time.monotonic()
+        epoch, ends = self._script()
+        head = Head(
+            evener=metadata.version("evener"),
+            number=self._number,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            place=self._place,
+            settings=self._settings,
+            entries=self._master.entries,
+            positions=self._setup.positions,
+            data=self._data,
+            standing=standing,
+            ended=list(self._server.ended),
+            part=self._part,
+            epoch=epoch,
+            targets=self._account.targets,
+        )
+        state = {
+            **self._master.state(),
+            "orders": self._server.orders,
+            "ends": [(end.snapshot.epoch, end.snapshot.version, end.samples, end.snapshot.data) for end in ends],
+            "metrics": self._account.sums,
+            "chance": chance_state(self._setup.loader),
+        }
+        copied = time.monotonic() - began
+        writer = self._server.writer
+        writer.note(now, "checkpoint", number=self._number, version=standing.version, copy_s=copied)
+        first, self._first = self._first, False
+        self.scribe.write(self._number, partial(_encode, writer, head, state, first))
+        self._number += 1
+
+
+def _encode(writer: Writer, head: Head, state: dict[str, Any], first: bool) -> tuple[bytes, bytes]:
+    writer.sync()  # the record is to have the note of a checkpoint that there is
+    # In the writer's thread: these bytes never change.
+    state["orders"] = {index: _tensor(data) for index, data in state["orders"].items()}
+    state["ends"] = [(*end[:3], _tensor(end[3])) for end in state["ends"]]
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    if first:  # better known now than when it is needed
+        torch.load(io.BytesIO(buffer.getvalue()), weights_only=True)
+    return keeping.encode(head), buffer.getvalue()
+
+
+def _tensor(data: Buffer) -> torch.Tensor:
+    # One byte more: a tensor of nothing cannot be made of a buffer of nothing.
+    return torch.frombuffer(bytearray(data) + b"\0", dtype=torch.uint8)
+
+
+def _bytes(tensor: torch.Tensor) -> Buffer:
+    return memoryview(tensor.numpy().tobytes()[:-1])
+
+
+# Going on ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A checkpoint that a server goes on from.
+
+    Attributes:
+        head: what it is of.
+        unsound: newer ones that were no use, and why.
+    """
+
+    head: Head
+    state: dict[str, Any]
+    unsound: tuple[str, ...]
+
+    @classmethod
+    def of(cls, folder: str) -> Kept:
+        """The newest sound checkpoint in a run's folder.
+
+        Raises:
+            RunError: there is none, or it is of another version.
+        """
+        try:
+            found = keeping.newest(Path(folder))
+            body = keeping.read_body(found.path)
+        except CheckpointError as error:
+            raise RunError(str(error)) from None
+        try:
+            state = torch.load(io.BytesIO(body), weights_only=True)
+        except Exception as error:
+            raise RunError(
+                f"{found.path} holds something that is no tensor and no plain value, and is not loaded: {error}"
+            ) from None
+        return cls(found.head, state, found.unsound)
+
+    def check(self, setup: Setup, place: Place, master: Master) -> None:
+        """Whether it is of this run.
+
+        Raises:
+            RunError: of another model, data set or loader.
+        """
+        head = self.head
+        if head.place.run != place.run:
+            raise RunError(f"the checkpoint is of the run {head.place.run}, not {place.run}")
+        if difference := mismatch(head.entries, master.entries):
+            words = difference.replace("on the server", "in the checkpoint").replace("the server", "the checkpoint")
+            raise RunError(f"the checkpoint is of another model: {words}. Resume with the script that began the run.")
+        if head.positions != setup.positions:
+            raise RunError(
+                f"the checkpoint is of a data set with {head.positions} samples an epoch, here are {setup.positions}: "
+                "the run cannot go on with other data"
+            )
+        if head.data != data_fingerprint(setup.loader):
+            raise RunError(
+                "the checkpoint is of another data set of the same size (its samples differ): the run cannot go on "
+                "with other data"
+            )
+
+    def check_settings(self, settings: Settings) -> None:
+        """Whether the script asks for the same.
+
+        Raises:
+            RunError: for something else.
+        """
+        for name in ("batch", "epochs", "drop_last", "seed", "micro_batch"):
+            before, now = getattr(self.head.settings, name), getattr(settings, name)
+            if before != now:
+                raise RunError(
+                    f"the run began with {name} {before}, but here it is {now}: a run goes on as it began. "
+                    "Set it back, or begin another run."
+                )
+
+    def past(self, earlier: int) -> Past:
+        """What the server starts from, the ``earlier``-th after the first."""
+        orders = {index: _bytes(tensor) for index, tensor in self.state["orders"].items()}
+        standing = replace(self.head.standing, resumed=earlier)
+        return Past(standing, orders, tuple(self.head.ended))
+
+    def resumed(self, earlier: int) -> Resumed:
+        """What its part of the record begins with; there are ``earlier`` ones."""
+        head = self.head
+        standing = replace(head.standing, resumed=earlier)
+        return Resumed(part=head.part, checkpoint=head.number, standing=standing, ended=head.ended)
+
+    def ends(self) -> list[EpochEnd]:
+        """The ends of epochs that the script had not done with; their times are lost."""
+        return [
+            EpochEnd(Snapshot(epoch, version, _bytes(data)), samples, 0.0)
+            for epoch, version, samples, data in self.state["ends"]
+        ]
+
+
+# Data and chance --------------------------------------------------------------------------------------------
+
+
+def data_fingerprint(loader: DataLoader[Any]) -> str:
+    """What tells a data set from another: its kind, its size, and its first and last sample.
+
+    A sample that is not the same each time it is read (augmented, for one) says nothing and is left out.
+    """
+    data: Any = loader.dataset
+    count = len(data)
+    digest = hashlib.sha256(f"{type(data).__qualname__} {count}".encode())
+    for index in sorted({0, count - 1}) if count else ():
+        try:
+            with put_back():
+                once, again = _digest(data[index]), _digest(data[index])
+        except Exception:  # whatever a data set does that was not made for this
+            continue
+        if once == again:
+            digest.update(once)
+    return digest.hexdigest()[:32]
+
+
+def _digest(sample: Any) -> bytes:
+    if isinstance(sample, dict):
+        return b"".join(_digest(value) for value in sample.values())
+    if isinstance(sample, list | tuple):
+        return b"".join(map(_digest, sample))
+    if isinstance(sample, torch.Tensor | np.ndarray):
+        array = np.ascontiguousarray(sample)
+        return hashlib.sha256(f"{array.dtype} {array.shape}".encode() + array.tobytes()).digest()
+    return repr(sample).encode() if isinstance(sample, int | float | str | bytes) else b"?"
+
+
+def chance_state(loader: DataLoader[Any]) -> dict[str, Any]:
+    """The states of the random generators that a script and its sampler draw from."""
+    name, keys, *rest = np.random.get_state()  # type: ignore[misc]
+    found: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "python": random.getstate(),
+        "numpy": (str(name), [int(key) for key in keys], *(float(one) for one in rest)),
+    }
+    for which, holder in (("loader", loader), ("sampler", loader.sampler)):
+        generator = getattr(holder, "generator", None)
+        if isinstance(generator, torch.Generator):
+            found[which] = generator.get_state()
+    return found
+
+
+def set_chance_state(state: dict[str, Any], loader: DataLoader[Any]) -> None:
+    """Let them go on from there."""
+    torch.set_rng_state(state["torch"])
+    random.setstate(state["python"])
+    name, keys, at, has_gauss, gauss = state["numpy"]
+    np.random.set_state((name, np.asarray(keys, dtype=np.uint32), int(at), int(has_gauss), gauss))
+    for which, holder in (("loader", loader), ("sampler", loader.sampler)):
+        generator = getattr(holder, "generator", None)
+        if which in state and isinstance(generator, torch.Generator):
+            generator.set_state(state[which])

@@ -1,0 +1,191 @@
+"""A launcher and a run that goes on: what it takes from the folder, what it refuses, and a server that is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from evener.cli import main
+from evener.core.policies import Balanced
+from evener.core.standing import Standing
+from evener.core.state import Settings
+from evener.launch import LaunchError, RunOptions, run, to_resume
+from evener.launch.local import TRIES
+from evener.runtime import keeping
+from evener.runtime.keeping import Head, Keeper
+from evener.runtime.place import Place, PolicyChoice
+from evener.trace import Writer, part_path, record_path
+
+from .conftest import FINISHED, Kept, Launcher, Script, place_in
+
+PLACE = Place(
+    "server",
+    "tcp://127.0.0.1:45123",
+    "token of the run",
+    "the-run",
+    workers=2,
+    policy=PolicyChoice("stale", {"bound": 2}),
+)
+
+
+def keep(folder: Path, number: int = 1, **changes: Any) -> None:
+    """Leave a checkpoint as a server would."""
+    head = Head(
+        evener=keeping.metadata.version("evener"),
+        number=number,
+        created="",
+        place=PLACE,
+        settings=Settings(batch=32, epochs=1),
+        entries=[],
+        positions=64,
+        data="",
+        standing=Standing(version=7),
+        ended=[],
+        part=1,
+        epoch=0,
+        targets={},
+    )
+    Keeper(folder).write(number, keeping.encode(msgspec.structs.replace(head, **changes)), b"")
+
+
+def record(folder: Path, *lines: str) -> None:
+    with Writer(folder) as writer:
+        writer.header(run="the-run", settings=Settings(batch=32, epochs=1), policy=Balanced(), parameters=7)
+    with record_path(folder).open("a") as file:
+        file.writelines(line + "\n" for line in lines)
+
+
+SHOW = """
+print(os.environ["EVENER_PLACE"], flush=True)
+if server: record('%s')
+"""
+
+
+def test_run_id_token_and_port_are_those_of_before(
+    script: Script, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evener.cli._report.conclude", lambda result, *_: result.code)
+    folder = tmp_path / "one"
+    keep(folder)
+    record(folder)
+    path = script(SHOW % FINISHED)
+    assert main(["run", str(path), "--resume", str(folder)]) == 0
+    places = [place_in(line) for line in capfd.readouterr().out.splitlines() if "{" in line]
+    assert len(places) == 3
+    for place in places:
+        assert (place["run"], place["token"], place["address"]) == (PLACE.run, PLACE.token, PLACE.address)
+    (server,) = (place for place in places if place["role"] == "server")
+    assert server["policy"] == {"name": "stale", "options": {"bound": 2}}
+    assert server["resume"] == str(folder)
+    assert part_path(record_path(folder), 1).exists()
+
+
+@pytest.mark.parametrize(
+    "words", [["--policy", "synchronous"], ["--seed", "4"], ["--port", "4001"], ["--record", "other"], ["--bound", "1"]]
+)
+def test_what_is_fixed_cannot_be_changed(script: Script, tmp_path: Path, capsys: Any, words: list[str]) -> None:
+    keep(tmp_path / "one")
+    assert main(["run", str(script("")), "--resume", str(tmp_path / "one"), *words]) == 2
+    assert "a run goes on as it began" in capsys.readouterr().err
+
+
+def test_a_record_that_no_server_took_up_is_put_back(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evener.cli._report.conclude", lambda result, *_: result.code)
+    folder = tmp_path / "one"
+    keep(folder)
+    record(folder)
+    path = script("if server: sys.exit(3)\nfor_ever()")
+    assert main(["run", str(path), "--resume", str(folder)]) == 1
+    assert record_path(folder).exists()
+    assert not part_path(record_path(folder), 1).exists()
+
+
+def test_a_complete_run(tmp_path: Path) -> None:
+    keep(tmp_path)
+    record(tmp_path, FINISHED)
+    with pytest.raises(LaunchError, match="is complete: there is nothing to resume"):
+        to_resume(tmp_path)
+
+
+def test_a_run_that_goes_on_already(tmp_path: Path) -> None:
+    keep(tmp_path)
+    with Writer(tmp_path) as writer:
+        writer.header(run="the-run", settings=Settings(batch=32, epochs=1), policy=Balanced(), parameters=7)
+        with pytest.raises(LaunchError, match="goes on already"):
+            to_resume(tmp_path)
+
+
+def test_nothing_there(tmp_path: Path, script: Script, capsys: Any) -> None:
+    assert main(["run", str(script("")), "--resume", str(tmp_path / "none")]) == 2
+    assert "is no folder of a run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("every", [-1.0, float("nan"), float("inf")])
+def test_no_number_of_seconds(script: Script, every: float) -> None:
+    with pytest.raises(LaunchError, match="no number of seconds between checkpoints"):
+        RunOptions(script=script(""), checkpoint_every=every).check()
+
+
+KILLED = """
+import shutil
+if server:
+    shutil.copy(sys.argv[1], place["record"])
+    record()
+    if not place["resume"] or AGAIN:
+        os.kill(os.getpid(), signal.SIGKILL)
+    record(sys.argv[2])
+    let("resumed")
+elif AGAIN:
+    for_ever()
+else:
+    wait_for("resumed")
+"""
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_killed_server_is_started_again_but_not_for_ever_from_one_version(
+    script: Script, tmp_path: Path, screen: Kept, again: bool
+) -> None:
+    keep(tmp_path / "kept")
+    (checkpoint,) = (tmp_path / "kept").iterdir()
+    os.mkfifo(tmp_path / "resumed")
+    path = script(KILLED.replace("AGAIN", str(again)))
+    options = RunOptions(script=path, arguments=(str(checkpoint), FINISHED), workers=1, record=tmp_path / "run")
+    result = run(options, screen)
+    assert result.code == (1 if again else 0)
+    told = [note for note in screen.notes if "goes on from checkpoint 1 (version 7)" in note]
+    assert len(told) == (TRIES if again else 1)
+    assert len(screen.followed) == 1 + len(told)
+
+
+def test_sigusr1_reaches_the_server_alone(launcher: Callable[..., Launcher], tmp_path: Path) -> None:
+    keep(tmp_path / "kept")
+    (checkpoint,) = (tmp_path / "kept").iterdir()
+    body = f"""
+import shutil
+if server:
+    heard = []
+    signal.signal(signal.SIGUSR1, lambda *_: heard.append(1))
+    shutil.copy({str(checkpoint)!r}, place["record"])
+    record()
+    print("pid", os.getpid(), flush=True)
+    while not heard: time.sleep(0.01)
+    print("pid 1 heard", flush=True)
+    record('{FINISHED}')
+else:
+    print("pid", os.getpid(), flush=True)
+    for_ever()
+"""
+    launched = launcher(body, "--workers", "1")
+    launched.wait_for_pids(2)
+    launched.process.send_signal(signal.SIGUSR1)
+    assert launched.process.stdout is not None
+    assert "heard" in "".join(launched.process.stdout)
