@@ -14,7 +14,7 @@ from evener.core import events as e
 from evener.runtime import keeping
 from evener.trace import CheckpointNote, Line, NoteLine, Resumed, WarningNote, part_path, read, record_path, set_aside
 
-from .harness import Launch, Run
+from .harness import Launch, Run, says
 from .test_exactly_once import SCRIPT, counted_once
 
 OFTEN = 0.02
@@ -48,7 +48,9 @@ def part(run: Run, number: int) -> Path:
 
 GATED = """
 def at_batch(number):
-    if number == 2:
+    if index == 1:
+        time.sleep(0.1)  # so that it is not through before the other is back
+    elif number == 2:
         let("here")
         wait_for("go on")
 """
@@ -70,11 +72,12 @@ def test_workers_go_on_with_the_server_that_goes_on(launch: Launch, policy: str,
     for index in range(2):
         run.worker(index)
     run.wait_for("here")
-    run.wait_for("here")
     run.wait_line(checkpoint(number=3))
     kill_server(run)
     resume(run, checkpoint_every=OFTEN)
-    run.let("go on", 2)
+    for index in range(2):
+        run.wait_line(says(e.Joined, index))
+    run.let("go on")
     run.succeed()  # the workers are those of before
     counted_once(run, policy)
     assert {event.worker for event in run.events(e.Joined)} == {0, 1}
@@ -196,7 +199,7 @@ def test_who_is_asked_to_leave_takes_a_last_checkpoint(launch: Launch, signum: i
     assert codes["server"] in (code, -signum)
     ok, reason = run.end()
     assert not ok
-    assert "evener run --resume goes on from checkpoint 2" in reason
+    assert "evener run --resume goes on from checkpoint 2" in reason, run.told(reason)
     found = keeping.newest(run.folder / "record")
     assert found.head.number == 2
     assert found.head.standing.version >= 5

@@ -75,6 +75,7 @@ class Line:
         self._error: BaseException | None = None
         self._closing = False
         self._joined = False
+        self._greeted = 0.0
         self._heard = self._beaten = self._awake = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="evener-io", daemon=True)
 
@@ -96,8 +97,10 @@ class Line:
 
     def greet_again(self) -> None:
         """Join anew (with the lock held): what is under way counts no longer."""
-        if self.welcome is not None:
-            self.welcome = None
+        now = time.monotonic()
+        # The greeting may have been lost with a connection; but a server that is back answers to each sign of life.
+        if self.welcome is not None or now - self._greeted > BEAT:
+            self.welcome, self._greeted = None, now
             self.say(self._hello)
 
     def _ring(self) -> None:
@@ -109,6 +112,7 @@ class Line:
 
     def open(self) -> None:
         """Start the I/O thread, and say hello."""
+        self._greeted = time.monotonic()
         self._thread.start()
         self.say(self._hello)
 
@@ -196,6 +200,8 @@ class Line:
                     self.greet_again()
                     return
                 case p.Welcome():
+                    if self.welcome is not None:
+                        return  # to a greeting that was repeated
                     self.welcome = message
                     self._joined = True
                 case p.Finished():
@@ -226,7 +232,7 @@ class Line:
         self._awake = now
         # After the end the server says that it is there every second, until it leaves.
         silent = now - self._heard
-        if self.finished is None and silent > SILENCE:
+        if self.finished is None and self.welcome is not None and silent > SILENCE:
             with self.changed:
                 self.greet_again()  # heard when somebody is there again
         if silent > (5 * BEAT if self.finished is not None else LOST if self._joined else PATIENCE):

@@ -46,8 +46,9 @@ class Scribe:
     def write(self, number: int, make: Make) -> None:
         """Begin to write a checkpoint. Only when not :attr:`busy`."""
         # A daemon: a file system that hangs must not keep the process from ending.
-        self._thread = threading.Thread(target=self._write, args=(number, make), name="evener-checkpoint", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._write, args=(number, make), name="evener-checkpoint", daemon=True)
+        thread.start()  # first: others may wait for it
+        self._thread = thread
 
     def wait(self, seconds: float) -> bool:
         """Wait for what is being written; whether nothing is any more."""

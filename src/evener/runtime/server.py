@@ -206,12 +206,21 @@ class Server:
         if why := objection(hello, self.run_id, self.numeric.entries):
             self._refuse(name, why)
             return
-        if old := self._peers.named(name):
+        old = self._peers.named(name)
+        if old is not None and not old.joined:
+            self._say_welcome(old)  # it repeats its greeting: the answer may be lost, or on its way
+            return
+        if old is not None:
             self._gone(old, "it began anew")
         peer = self._peers.add(name, hello.index, self.now())
         peer.readable = self._bulk.join(name, hello.offer)
         note = {"worker": peer.worker, "name": f"worker {peer.worker}", "pid": hello.pid, "host": hello.host}
         self.writer.note(self.now(), "worker", **note, device=hello.device)
+        self._say_welcome(peer)
+        if self.finish is not None:  # too late to help, in time for the result
+            self._tell_end(peer, self.finish)
+
+    def _say_welcome(self, peer: Peer) -> None:
         settings = self.coordinator.state.settings
         terms: dict[str, int | float | bool] = {
             "batch": settings.batch,
@@ -222,9 +231,7 @@ class Server:
             "look_ahead": self.coordinator.policy.collects and self.coordinator.policy.look_ahead,
         }
         constants, offer = len(self._bulk.constants), self._bulk.offer
-        self._peers.say(name, p.Welcome(peer.worker, constants, terms, offer, peer.readable, self._life))
-        if self.finish is not None:  # too late to help, in time for the result
-            self._tell_end(peer, self.finish)
+        self._peers.say(peer.name, p.Welcome(peer.worker, constants, terms, offer, peer.readable, self._life))
 
     def _joined(self, peer: Peer, ready: p.Ready) -> None:
         if peer.joined:

@@ -53,6 +53,9 @@ class Writer:
     Args:
         path: a run folder (made if need be), or a file whose name ends in ``.jsonl``.
 
+    Attributes:
+        failing: the disk takes nothing at present.
+
     Example:
         >>> import tempfile
         >>> from evener.core.policies import Balanced
@@ -69,7 +72,7 @@ class Writer:
         self._file: FileIO | None = None
         self._waiting = bytearray()
         self._lock = threading.Lock()
-        self._fails = False
+        self.failing = False
         self._flushed = 0.0
         self._ended = False
 
@@ -200,7 +203,7 @@ class Writer:
             raise RuntimeError("a record begins with its header: call Writer.header() first")
         with self._lock:
             self._waiting += line
-        if len(self._waiting) > BUFFER and not self._fails:
+        if len(self._waiting) > BUFFER and not self.failing:
             self._hand_over()
 
     def _hand_over(self) -> None:
@@ -210,15 +213,15 @@ class Writer:
             try:
                 while self._waiting:
                     del self._waiting[: self._file.write(bytes(self._waiting[: 1 << 20])) or 0]
-                self._fails = False
+                self.failing = False
             except OSError as error:
-                if not self._fails:
+                if not self.failing:
                     log.warning(
                         "the record %s cannot be written (%s): training goes on, and its lines wait. Make room.",
                         self.path,
                         error.strerror,
                     )
-                self._fails = True
+                self.failing = True
                 if len(self._waiting) > KEPT:
                     log.warning("the record %s ends here: too much waited for a disk that takes nothing.", self.path)
                     self._waiting.clear()

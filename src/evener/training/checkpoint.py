@@ -89,15 +89,14 @@ class Checkpoints:
         # A handler may have stopped the main thread while it rings itself, and would wait for it for ever.
         threading.Thread(target=self._server.listener.wake.ring, daemon=True).start()
 
-    def take_now(self, seconds: float) -> bool:
-        """Have one taken and written, from another thread; whether that was done within so many seconds."""
-        before, until = self.scribe.written, time.monotonic() + seconds
+    def take_now(self, seconds: float) -> None:
+        """Have one taken and written, from another thread; gives up after so many seconds."""
+        until = time.monotonic() + seconds
         self.ask()
         run = self._server.coordinator
         while (self._asked or self.scribe.busy) and not run.finished and time.monotonic() < until:
             self.scribe.wait(POLL)
             time.sleep(POLL)
-        return self.scribe.written > before
 
     def look(self) -> None:
         """In the loop thread, between two steps: take one if it is due."""
@@ -114,11 +113,12 @@ class Checkpoints:
         standing = self._server.coordinator.standing()
         if standing is None:
             return
-        self._next, self._asked = now + every, False
+        self._next = now + every
         try:
             self._take(standing, now)
         except Exception as error:  # of a scheduler of the user's, for one: training goes on
             self.scribe.complain(f"a checkpoint could not be taken ({error!r}): training goes on without it.")
+        self._asked = False  # not before it is being written: who waits for it must not miss it
 
     def _take(self, standing: Standing, now: float) -> None:
         began = time.monotonic()
@@ -302,7 +302,7 @@ def _digest(sample: Any) -> bytes:
 
 def chance_state(loader: DataLoader[Any]) -> dict[str, Any]:
     """The states of the random generators that a script and its sampler draw from."""
-    name, keys, *rest = np.random.get_state()  # type: ignore[misc]
+    name, keys, *rest = np.random.get_state()
     found: dict[str, Any] = {
         "torch": torch.get_rng_state(),
         "python": random.getstate(),

@@ -172,9 +172,10 @@ class ServerSession(Session):
 
     def _asked_to_leave(self, signum: int, _: object) -> None:
         assert self._checkpoints is not None
-        kept = self._checkpoints.take_now(LEAVING)
+        self._checkpoints.take_now(LEAVING)
+        last = self._checkpoints.scribe.written
         self._reason = f"stopped by {signal.Signals(signum).name}" + (
-            f"; evener run --resume goes on from checkpoint {self._checkpoints.scribe.written}" if kept else ""
+            f"; evener run --resume goes on from checkpoint {last}" if last else ""
         )
         raise KeyboardInterrupt if signum == signal.SIGINT else SystemExit(128 + signum)
 
@@ -190,7 +191,8 @@ class ServerSession(Session):
     def _warn(self, text: str) -> None:
         assert self._server is not None
         self._writer.note(self._server.now(), "warning", text=text)
-        print(f"evener: {text}", file=sys.stderr, flush=True)
+        if self._writer.failing:  # else it is read there
+            print(f"evener: {text}", file=sys.stderr, flush=True)
 
     def _save(self) -> None:
         """Leave the final weights for programs that do not know evener, if the run came to an end."""
@@ -200,8 +202,9 @@ class ServerSession(Session):
             return
         try:
             save_weights(self._setup.model, Path(folder))
-        except Exception as error:  # a full disk has many faces: torch's, safetensors', the system's
-            print(f"evener: the final weights could not be written into {folder}: {error}", file=sys.stderr, flush=True)
+        except OSError as error:
+            why = f"evener: the final weights could not be written into {folder}: {error.strerror}"
+            print(why, file=sys.stderr, flush=True)
 
     def _serve(self) -> None:
         assert self._server is not None

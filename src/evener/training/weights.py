@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
+
+from .statistics import uncompiled
 
 NAME = "final"
 
@@ -33,19 +34,26 @@ def save_weights(model: nn.Module, folder: Path) -> list[Path]:
         >>> sorted(torch.load(folder / "final.pt", weights_only=True))
         ['bias', 'weight']
     """
-    state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-    written = [_whole(folder / f"{NAME}.pt", lambda path: torch.save(state, path))]
+    # Names as they are without torch.compile.
+    state = {uncompiled(name): tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    written = [_whole(folder / f"{NAME}.pt", buffer.getvalue())]
     try:
-        from safetensors.torch import save_file
+        from safetensors.torch import save
     except ImportError:
         return written
     plain = {name: tensor.contiguous() for name, tensor in state.items()}
-    return [*written, _whole(folder / f"{NAME}.safetensors", lambda path: save_file(plain, path))]
+    return [*written, _whole(folder / f"{NAME}.safetensors", save(plain))]
 
 
-def _whole(path: Path, write: Callable[[Path], Any]) -> Path:
+def _whole(path: Path, data: bytes) -> Path:
     """Under its name there is never half a file."""
     coming = path.with_name(f".{path.name}.part")
-    write(coming)
-    os.replace(coming, path)
+    try:
+        coming.write_bytes(data)
+        os.replace(coming, path)
+    except OSError:
+        coming.unlink(missing_ok=True)
+        raise
     return path
