@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -98,12 +99,14 @@ def test_what_is_fixed_cannot_be_changed(script: Script, tmp_path: Path, capsys:
 def test_a_record_that_no_server_took_up_is_put_back(
     script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evener.cli._report.conclude", lambda result, *_: result.code)
+    results = []
+    monkeypatch.setattr("evener.cli._report.conclude", lambda result, *_: results.append(result) or result.code)
     folder = tmp_path / "one"
     keep(folder)
     record(folder)
     path = script("if server: sys.exit(3)\nfor_ever()")
     assert main(["run", str(path), "--resume", str(folder)]) == 1
+    assert results[0].record is None, "it says nothing of what was tried now"
     assert record_path(folder).exists()
     assert not part_path(record_path(folder), 1).exists()
 
@@ -164,6 +167,13 @@ def test_a_killed_server_is_started_again_but_not_for_ever_from_one_version(
     told = [note for note in screen.notes if "goes on from checkpoint 1 (version 7)" in note]
     assert len(told) == (TRIES if again else 1)
     assert len(screen.followed) == 1 + len(told)
+    words = shlex.join(["evener", "run", str(path), "--resume", str(tmp_path / "run"), "--", *options.arguments])
+    assert any(note.endswith(words) for note in screen.notes) is again, "how to go on, with the script's arguments"
+
+
+def test_sigusr1_does_not_end_a_server_that_is_only_about_to_begin(script: Script, tmp_path: Path) -> None:
+    path = script(f"if server:\n    os.kill(os.getpid(), signal.SIGUSR1)\n    record('{FINISHED}')")
+    assert run(RunOptions(script=path, workers=1, record=tmp_path / "run"), Kept()).code == 0
 
 
 def test_sigusr1_reaches_the_server_alone(launcher: Callable[..., Launcher], tmp_path: Path) -> None:

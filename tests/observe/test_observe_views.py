@@ -12,10 +12,11 @@ from simulated_records import simulate
 from evener.core import commands as c
 from evener.core import events as e
 from evener.core.policies import Asynchronous, Balanced, Policy, Stale, Synchronous
+from evener.core.standing import EpochStanding, Standing
 from evener.core.state import Settings
 from evener.observe import LiveView, RunSummary, render, summarise
 from evener.simulation.cluster import Cluster, Host
-from evener.trace import EventLine, Line, Tail, Writer, read
+from evener.trace import EventLine, Line, Resumed, Tail, Writer, read
 
 HOSTS = (Host(pace=2400), Host(pace=1200), Host(pace=600), Host(pace=300))
 NOTES = {"speeds": [8, 4, 2, 1], "slowness": "throttled in user space"}
@@ -172,6 +173,19 @@ def test_epoch_lines_without_logs_come_at_the_next_epoch(tmp_path: Path) -> None
         said += view.epoch_lines()
     assert len(said) == 3
     assert len(view.epoch_lines(final=True)) == 1
+
+
+def test_an_epoch_that_was_resumed_is_as_fast_as_what_was_done_of_it_here(tmp_path: Path) -> None:
+    view, settings = LiveView(), Settings(batch=8, epochs=1)
+    past = Standing(9, 0, (EpochStanding(0, 80, applied=((0, 72),)),), resumed=1)
+    with Writer(tmp_path) as writer:
+        resumed = Resumed(part=1, checkpoint=2, standing=past)
+        writer.header(run="a", settings=settings, policy=Balanced(), parameters=9, resumed=resumed)
+        writer.event(1.0, e.Joined(0), [c.Grant(0, 1 << 32, 0, 9, 0, ((72, 80),), 9)])
+        writer.event(3.0, e.StepDone(10, 0.1), [c.EndEpoch(0, 10, 80, 0, 0, 0)])
+    view.update(read(tmp_path))
+    (line,) = view.epoch_lines(final=True)
+    assert "  4.0 samples/s  " in line, "8 in 2 s"
 
 
 def test_warnings_are_shown_as_they_come(tmp_path: Path) -> None:

@@ -139,10 +139,10 @@ keep(weights=[tensor.clone() for tensor in model.state_dict().values()])
 REPRODUCIBLE = {"micro_batch": 8, "seed": 5}
 HALF_WAY = """
 def at_batch(epoch, number):
-    if role == "worker" and index == 0 and epoch == 1 and not os.path.exists("passed"):
+    if role == "worker" and epoch >= 1 and not os.path.exists(f"passed {index}"):  # the other may have done epoch 1
         let("here")
         wait_for("go on")
-        open("passed", "w").close()
+        open(f"passed {index}", "w").close()
 """
 
 
@@ -169,7 +169,9 @@ def test_a_resumed_run_computes_what_an_undisturbed_one_does(launch: Launch) -> 
     run = half_way(launch)
     kill_server(run)
     resume(run)
-    run.let("go on")
+    for index in range(2):
+        run.wait_line(says(e.Joined, index))
+    run.let("go on", 2)
     run.succeed()
     assert run.proved().complete
     assert fingerprint(run) == fingerprint(plain)
@@ -203,7 +205,7 @@ def test_who_is_asked_to_leave_takes_a_last_checkpoint(launch: Launch, signum: i
     found = keeping.newest(run.folder / "record")
     assert found.head.number == 2
     assert found.head.standing.version >= 5
-    run.let("go on")
+    run.let("go on", 2)
     run.wait()
     resume(run)
     run.worker(1)
@@ -291,7 +293,7 @@ def test_a_second_server_on_the_same_folder(launch: Launch) -> None:
     assert run.wait("server")["server"] == 1
     assert "a server of this run is alive" in run.err("server")
     run.pids["server"] = first
-    run.let("go on")
+    run.let("go on", 2)
     run.succeed()
     assert run.proved().complete
     assert run.commands(c.Finish)[0].reason == "complete"

@@ -53,7 +53,7 @@ def execute(options: argparse.Namespace) -> int:
             raise launch.LaunchError(problem)
         asked = _asked(options)
         asked.check()
-        if options.workers is None and options.speeds is None:
+        if options.workers is None and options.speeds is None and asked.resume is None:
             screen.note(f"{asked.workers} workers (choose with --workers or --speeds)")
         result = launch.run(asked, _board.beside(screen, options.tensorboard))
     except launch.LaunchError as error:

@@ -227,6 +227,8 @@ def _born(launcher: int, if_orphaned: signal.Signals) -> Callable[[], None]:
     def prepare() -> None:
         # A shell's background job ignores Ctrl-C, and would hand that down; but SIGINT is how we ask to stop.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        # It asks a server for a checkpoint, and must not end one that is only about to begin.
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         if _LIBC is not None:
             _LIBC.prctl(_SET_PARENT_DEATH_SIGNAL, int(if_orphaned))
             if os.getppid() != launcher:  # it died before it could be asked for

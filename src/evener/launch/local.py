@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from collections.abc import Iterable
 from contextlib import nullcontext
@@ -17,7 +18,7 @@ from ._places import Plan
 from ._signals import Signals
 from .crew import Child, Crew, Steps, send
 from .options import RunOptions
-from .resuming import room_for_a_part
+from .resuming import complete, room_for_a_part
 from .screen import Screen
 
 WORKERS_FAREWELL = 10.0
@@ -59,18 +60,20 @@ class RunResult:
         run: the run's id.
         folder: where its record is.
         problems: what went wrong, in words; already shown.
+        began: the server wrote a record; one that is there may be of the run that was to go on.
     """
 
     code: int
     run: str
     folder: Path
     problems: tuple[str, ...] = ()
+    began: bool = True
 
     @property
     def record(self) -> Path | None:
         """The run's record, if the server wrote one."""
         path = record_path(self.folder)
-        return path if path.exists() else None
+        return path if self.began and path.exists() else None
 
 
 def run(options: RunOptions, screen: Screen | None = None) -> RunResult:
@@ -133,10 +136,12 @@ class _Run:
             self._heed_signals()
             self._heed_desertion()
         crew.screen.tick()
-        if (self.signals.received or self.code) and self._checkpointed:
-            again = f"evener run {plan.options.script} --resume {plan.folder}"
-            crew.screen.note(f"to go on from its last checkpoint: {again}")
-        return RunResult(self.signals.exit_code or self.code, plan.run, plan.folder, tuple(self.problems))
+        if (self.signals.received or self.code) and self._checkpointed and not complete(self.record):
+            words = ["evener", "run", str(plan.options.script), "--resume", str(plan.folder)]
+            arguments = ["--", *plan.options.arguments] if plan.options.arguments else []
+            crew.screen.note(f"to go on from its last checkpoint: {shlex.join(words + arguments)}")
+        code = self.signals.exit_code or self.code
+        return RunResult(code, plan.run, plan.folder, tuple(self.problems), self.record.exists())
 
     def _start_server(self, resume: bool) -> None:
         place = self.plan.place("server", emulation=self.emulation, resume=resume)
@@ -145,7 +150,7 @@ class _Run:
 
     @property
     def _checkpointed(self) -> bool:
-        """Whether there is something to go on from; only then the server knows what SIGUSR1 means."""
+        """Whether there is something to go on from."""
         return any(self.plan.folder.glob("checkpoint-*.evener"))
 
     # Processes that end -------------------------------------------------------------------------------------
@@ -217,7 +222,7 @@ class _Run:
     def _heed_signals(self) -> None:
         if self.signals.wanted > self._wanted:
             self._wanted = self.signals.wanted
-            if self._server is not None and self._server.code is None and self._checkpointed:
+            if self._server is not None and self._server.code is None:
                 send(self._server, signal.SIGUSR1)
         received = self.signals.received
         if len(received) == self._asked:

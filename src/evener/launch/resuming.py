@@ -26,7 +26,7 @@ def to_resume(folder: Path) -> Head:
         raise LaunchError(
             f"a server is writing {record}: the run in {folder} goes on already. Stop that one first, or let it be."
         )
-    if _complete(record):
+    if complete(record):
         raise LaunchError(f"the run in {folder} is complete: there is nothing to resume. Begin another one.")
     try:
         return keeping.newest(folder).head
@@ -55,7 +55,8 @@ def room_for_a_part(folder: Path) -> Iterator[None]:
             part_path(record, before + 1).rename(record)
 
 
-def _complete(record: Path) -> bool:
+def complete(record: Path) -> bool:
+    """Whether the record says that the run came to its end."""
     try:
         with record.open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - _LAST))

@@ -169,7 +169,8 @@ def simulate_timing(options: TimingOptions, screen: Screen | None = None) -> Tim
             shown.note(problem)
         finish = simulation.outcome.finish
         code = signals.exit_code or int(bool(problems) or (finish is not None and not finish.ok))
-        return TimingResult(code, options.run, folder, problems, simulation.outcome, time.monotonic() - begun)
+        took = time.monotonic() - begun
+        return TimingResult(code, options.run, folder, problems, outcome=simulation.outcome, took=took)
 
 
 def _simulation(options: TimingOptions, writer: Writer | None) -> Simulation:

@@ -82,7 +82,8 @@ class LiveView:
             seconds = t - before if before is not None else 0.0
             facts = [f"epoch {end.epoch + 1}/{self._epochs()}"]
             if seconds > 0:
-                facts.append(f"{words.rate(end.applied / seconds)} samples/s")
+                here = min(end.applied, tally.positions.get(end.epoch, end.applied))  # less, where it was resumed
+                facts.append(f"{words.rate(here / seconds)} samples/s")
             values = tally.epoch_logs.get(end.epoch, {})
             facts += [f"{name} {words.score(name, value)}" for name, value in sorted(values.items())]
             facts.append(f"after {words.duration(t - (tally.first_grant or 0.0))}")

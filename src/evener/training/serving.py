@@ -103,8 +103,6 @@ class ServerSession(Session):
             stop = ""
         finally:
             self._close(stop)
-            self._view.install(self._master.published)
-            self._save()
         finish = self._server.finish if self._server is not None else None
         if self._error is not None:
             raise self._error
@@ -160,19 +158,19 @@ class ServerSession(Session):
         kept = self._checkpoints = Checkpoints(*run, self._where, scribe, part, keeper.next_number())
         self._server.between = kept.look
         if threading.current_thread() is threading.main_thread():
-            usual = (signal.SIG_DFL, signal.default_int_handler)  # else it is the script's
             leave = self._asked_to_leave
-            for signum, handler in (
-                (signal.SIGINT, leave),
-                (signal.SIGTERM, leave),
-                (signal.SIGUSR1, lambda *_: kept.ask()),
+            for signum, usual, handler in (  # another one is the script's
+                (signal.SIGINT, (signal.default_int_handler,), leave),
+                (signal.SIGTERM, (signal.SIG_DFL,), leave),
+                (signal.SIGUSR1, (signal.SIG_DFL, signal.SIG_IGN), lambda *_: kept.ask()),
             ):
                 if signal.getsignal(signum) in usual:
                     signal.signal(signum, handler)
 
     def _asked_to_leave(self, signum: int, _: object) -> None:
         assert self._checkpoints is not None
-        self._checkpoints.take_now(LEAVING)
+        if self._thread is not None and self._thread.is_alive():
+            self._checkpoints.take_now(LEAVING)
         last = self._checkpoints.scribe.written
         self._reason = f"stopped by {signal.Signals(signum).name}" + (
             f"; evener run --resume goes on from checkpoint {last}" if last else ""
@@ -198,13 +196,13 @@ class ServerSession(Session):
         """Leave the final weights for programs that do not know evener, if the run came to an end."""
         finish = self._server.finish if self._server is not None else None
         folder = self._place.record
-        if not folder or self._reason or finish is None or not finish.ok:
+        if not folder or self._error is not None or finish is None or not finish.ok:
             return
         try:
             save_weights(self._setup.model, Path(folder))
-        except OSError as error:
-            why = f"evener: the final weights could not be written into {folder}: {error.strerror}"
-            print(why, file=sys.stderr, flush=True)
+        except Exception as error:  # the run is complete, and the script has the weights
+            why = error.strerror if isinstance(error, OSError) and error.strerror else f"{error!r}"
+            print(f"evener: the final weights could not be written into {folder}: {why}", file=sys.stderr, flush=True)
 
     def _serve(self) -> None:
         assert self._server is not None
@@ -273,6 +271,9 @@ class ServerSession(Session):
             parameters_sha256=self._master.fingerprint(),
         )
         self._writer.close()
+        # Here, as a signal's exit may never come back to the generator that the script's loop runs on.
+        self._view.install(self._master.published)
+        self._save()
 
     # Metrics ------------------------------------------------------------------------------------------------
 

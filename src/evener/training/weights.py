@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,7 +26,7 @@ def save_weights(model: nn.Module, folder: Path) -> list[Path]:
         What was written.
 
     Raises:
-        OSError: it could not be.
+        Exception: it could not be: of the disk, or of state of the user's modules that cannot be pickled.
 
     Example:
         >>> import tempfile
@@ -35,7 +36,7 @@ def save_weights(model: nn.Module, folder: Path) -> list[Path]:
         ['bias', 'weight']
     """
     # Names as they are without torch.compile.
-    state = {uncompiled(name): tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+    state = {uncompiled(name): _own(entry) for name, entry in model.state_dict().items()}
     buffer = io.BytesIO()
     torch.save(state, buffer)
     written = [_whole(folder / f"{NAME}.pt", buffer.getvalue())]
@@ -43,8 +44,13 @@ def save_weights(model: nn.Module, folder: Path) -> list[Path]:
         from safetensors.torch import save
     except ImportError:
         return written
-    plain = {name: tensor.contiguous() for name, tensor in state.items()}
+    plain = {name: entry.contiguous() for name, entry in state.items() if isinstance(entry, torch.Tensor)}
     return [*written, _whole(folder / f"{NAME}.safetensors", save(plain))]
+
+
+def _own(entry: Any) -> Any:
+    """A copy with memory of its own; what a module says beyond tensors stays as it is."""
+    return entry.detach().cpu().clone() if isinstance(entry, torch.Tensor) else entry
 
 
 def _whole(path: Path, data: bytes) -> Path:
