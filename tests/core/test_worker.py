@@ -177,3 +177,40 @@ def test_parameters_that_are_still_too_old_are_followed_by_a_request() -> None:
 def test_nothing_can_be_done_that_was_not_begun() -> None:
     with pytest.raises(RuntimeError, match="without a ticket under way"):
         Bench().hear(e.ComputeDone())
+
+
+def test_with_nothing_to_compute_a_sum_waits_for_the_push_before_it_and_grows() -> None:
+    bench = Bench()
+    bench.hear(ticket(0, group=0))
+    assert pushes(bench.hear(e.ComputeDone())) == [(0,)]
+    bench.hear(ticket(1, group=0))
+    assert pushes(bench.hear(e.ComputeDone())) == []
+    bench.hear(ticket(2, group=0))
+    assert pushes(bench.hear(e.ComputeDone())) == []
+    assert pushes(bench.hear(e.Landed())) == [(1, 2)]
+    bench.hear(ticket(3, group=0))
+    bench.hear(e.Landed())
+    assert pushes(bench.hear(e.ComputeDone())) == [(3,)]
+
+
+def test_no_ticket_begins_that_would_need_a_third_push_under_way() -> None:
+    bench = Bench()
+    for number in range(4):  # each a group of its own
+        bench.hear(ticket(number))
+    pushed = [pushes(bench.hear(e.ComputeDone())) for _ in range(3)]
+    assert pushed == [[(0,)], [(1,)], []]
+    said = bench.hear(e.Landed())
+    assert pushes(said) == [(2,)]
+    assert starts(said) == [(3, 0)]
+
+
+def test_a_sum_that_waits_leaves_with_the_next_ticket_that_may_begin() -> None:
+    bench = Bench()
+    bench.hear(ticket(0))
+    bench.hear(ticket(1))
+    bench.hear(ticket(2, min_version=1))
+    assert pushes(bench.hear(e.ComputeDone())) == [(0,)]
+    assert pushes(bench.hear(e.ComputeDone())) == []
+    said = bench.hear(e.VersionReady(1))
+    assert pushes(said) == [(1,)]
+    assert starts(said) == [(2, 1)]

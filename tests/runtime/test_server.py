@@ -79,6 +79,7 @@ class Worker:
 
     def __init__(self, address: str, name: str) -> None:
         self.dialer = Dialer(address, "secret", name)
+        self.landed = 0
 
     def hello(self, index: int = 0, offer: p.Offer | None = None) -> p.Welcome:
         self.control(p.Hello(p.PROTOCOL, "run", index, [], "host", 1, "cpu", offer))
@@ -97,14 +98,15 @@ class Worker:
             self.bulk(p.Part(number, start) if start else head, bytes([value]) * (stop - start))
 
     def hear(self, kind: type[p.Message] | tuple[type[p.Message], ...], bulk: bool = False) -> tuple[Any, bytes]:
-        """The next message of a kind, with what follows it; signs of life before it are ignored."""
+        """The next message of a kind, with what follows it; signs of life and of pushes that landed are passed over."""
         socket = self.dialer.bulk if bulk else self.dialer.control
         while socket.poll(PATIENCE):
             head, *rest = socket.recv_multipart()
             message = p.decode(head)
             if isinstance(message, kind):
                 return message, b"".join(rest)
-            assert isinstance(message, p.Alive), f"{message} instead of {kind}"
+            assert isinstance(message, p.Alive | e.Landed), f"{message} instead of {kind}"
+            self.landed += isinstance(message, e.Landed)
         raise AssertionError(f"no {kind} came")
 
     def whole(self, kind: type[p.Version] | type[p.Constants], size: int) -> tuple[int, bytes]:
@@ -218,6 +220,7 @@ def test_a_run(runs: Callable[[int], Run]) -> None:
         assert worker.whole(p.Version, SIZE) == (SIZE, bytes([version]))
     assert positions == [0, 1, 2, 3]
     assert worker.hear(p.Finished)[0] == p.Finished(2, "complete", True)
+    assert worker.landed == 2
     worker.control(p.Leave("finished", 3.5))
     run.thread.join(PATIENCE / 1000)
     assert run.numeric.added == [(SIZE, bytes([101])), (SIZE, bytes([102]))]

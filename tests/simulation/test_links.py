@@ -174,3 +174,15 @@ def test_synchronous_training_waits_for_the_slow_link() -> None:
     slow = dataclasses.replace(PLAIN, link=Link(up=8e6, down=8e6))
     both = Simulation(Cluster((slow, PLAIN), parameters=MB), Settings(64, 1, workers=2), Synchronous(), 640).run()
     assert both.seconds > 10 * 1.0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_links_that_take_half_a_step_do_not_choke_on_small_pushes(seed: int) -> None:
+    # The quickest runs out of tickets for a moment now and then. If it pushed each time, its link would never catch up.
+    link = Link(up=100e6, down=100e6, delay=0.005)
+    machines = ((3000, 0.001, 0.18), (1500, 0.0025, 0.23), (750, 0.0055, 0.28), (375, 0.015, 0.30))
+    hosts = tuple(Host(pace, overhead, noise, link=link) for pace, overhead, noise in machines)
+    cluster = Cluster(hosts, seed=seed, parameters=800_000, server=Link(up=1e9, down=1e9))
+    policy = Balanced(bound="auto", stale_fraction=1.0)
+    outcome = Simulation(cluster, Settings(batch=1024, epochs=1, workers=4), policy, 1024 * 200).run()
+    assert outcome.samples_per_second > 0.8 * sum(pace for pace, _, _ in machines)

@@ -172,10 +172,15 @@ class VersionReady:
 
 
 @value
+class Landed:
+    """A push of this worker is at the server, whatever came of it."""
+
+
+@value
 class ComputeDone:
     """The script stepped (``declined=False``) or asked for the next batch without stepping."""
 
     declined: bool = False
 
 
-WorkerEvent = Granted | Revoked | VersionReady | ComputeDone
+WorkerEvent = Granted | Revoked | VersionReady | Landed | ComputeDone

@@ -6,6 +6,8 @@ Rules, all of them local:
 - Newer parameters are installed at the last moment: between two micro-batches.
 - Consecutive tickets of one group are summed; the sum is pushed when the next ticket belongs to another
   group, or when there is nothing to compute.
+- A slow link gets no backlog: with nothing to compute, a sum waits for the push before it to land, and goes on growing
+  if more of its group comes; and no ticket begins that would need a third push under way.
 - While a ticket is computed, one request for newer parameters is under way.
 """
 
@@ -13,6 +15,9 @@ from __future__ import annotations
 
 from . import commands as c
 from . import events as e
+
+PUSHES = 2
+"""Pushes under way at once: while one is received, the next can be sent."""
 
 
 class WorkerCore:
@@ -32,6 +37,7 @@ class WorkerCore:
         self.held: list[tuple[e.Granted, int]] = []
         self._began = 0.0
         self._pulling = False
+        self._pushing = 0
 
     def handle(self, event: e.WorkerEvent, now: float) -> list[c.WorkerCommand]:
         """Take one event and return what to do about it, in order."""
@@ -46,6 +52,8 @@ class WorkerCore:
                 self.received = max(self.received, version)
                 self._pulling = False
                 out.append(c.Tell(e.Received(self.worker, version)))
+            case e.Landed():
+                self._pushing -= 1
             case e.ComputeDone(declined):
                 self._computed(declined, now, out)
         if self.current is None:
@@ -78,9 +86,13 @@ class WorkerCore:
     def _next(self, now: float, out: list[c.WorkerCommand]) -> None:
         ticket = next((t for t in self.queue if t.min_version <= self.received), None)
         if self.held and (ticket is None or ticket.group != self.held[0][0].group):
-            tickets, versions = zip(*((held.ticket, version) for held, version in self.held), strict=True)
-            out.append(c.Push(tickets, versions))
-            self.held.clear()
+            if self._pushing < (1 if ticket is None else PUSHES):
+                self._pushing += 1
+                tickets, versions = zip(*((held.ticket, version) for held, version in self.held), strict=True)
+                out.append(c.Push(tickets, versions))
+                self.held.clear()
+            else:
+                ticket = None
         if ticket is not None:
             self.queue.remove(ticket)
             if self.received > self.installed:

@@ -10,7 +10,7 @@ import msgspec
 
 from ..core import events as e
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Raised whenever a message changes its meaning."""
 
 CHUNK = 1 << 20
@@ -187,6 +187,7 @@ class Finished(msgspec.Struct, frozen=True):
 Message = (
     Hello | Welcome | Refusal | Fetch | Constants | Pull | Version | InMemory | Taken | Push | Part | Ready | Alive
     | Rejoin | Leave | Finished | e.Started | e.Computed | e.Declined | e.Released | e.Received | e.Granted | e.Revoked
+    | e.Landed
 )  # fmt: skip
 
 MESSAGES: dict[str, type[Message]] = {message.__name__: message for message in Message.__args__}

@@ -270,6 +270,7 @@ class Server:
         self._tell(
             e.Arrived(peer.worker, number, head.tickets, head.versions, weight, verdict.word, verdict.norm, loss)
         )
+        self._peers.say(peer.name, e.Landed())
         # What was neither taken nor kept is a contribution of a worker that the coordinator does not know.
         if not self.coordinator.state.members.get(peer.worker):
             self._let_go(peer.worker, number)

@@ -267,6 +267,8 @@ class Link:
                 self._drive(message)
                 if self._core and all(t.ticket != ticket for t in self._core.queue):
                     self._indices.pop(ticket, None)
+            case e.Landed():
+                self._drive(message)
             case p.Finished():
                 # What was handed out no longer counts; parameters that were to be installed still are.
                 self._keep_installs()

@@ -213,7 +213,11 @@ class Workers:
         push = self._numeric.push(event)
         if host.refused and target.pushes % host.refused == 0:
             push = replace(push, verdict="not finite")
-        target.ways.push(lambda at: self._deliver(target, push, at))
+        target.ways.push(lambda at: self._land(target, push, at))
+
+    def _land(self, target: _Worker, push: e.Arrived, at: float) -> None:
+        self._deliver(target, push, at)
+        self._clock.at(at, lambda: self._at(target, target.ways.to(at), self._hear, target, e.Landed()))
 
     def _deliver(self, target: _Worker, event: e.Event, at: float) -> None:
         target.sent += 1
