@@ -216,6 +216,9 @@ def main(words: Sequence[str] | None = None) -> int:
     print(f"{sum(len(list(one.order())) for one in blocks)} measurements: about {estimate(blocks) / 60:.0f} minutes.")
     if asked.estimate:
         return 0
+    if asked.keep is not None and asked.keep.exists() and any(asked.keep.iterdir()):
+        print(f"benchmarks: error: {asked.keep} is not empty: name another folder for what is kept", file=sys.stderr)
+        return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else nothing would be cleared away
     began = time.monotonic()
     session = Session(asked.plan, {}, missing, asked.factor)

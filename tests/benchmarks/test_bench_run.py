@@ -137,3 +137,9 @@ def test_a_peer_that_cannot_be_installed_fails_with_pips_reason(monkeypatch):
 def test_systems_without_an_environment_of_their_own_need_no_installation(monkeypatch):
     monkeypatch.setattr(run.peers, "install", lambda name: pytest.fail(f"{name} is not needed"))
     run.Bench(Session("some", {})).prepare([block("8-4-2-1", "small", ["balanced", "ddp"], 1, 1)])
+
+
+def test_what_is_kept_goes_to_a_folder_of_its_own(tmp_path, capsys):
+    (tmp_path / "of an earlier session").touch()
+    assert run.main(["quick", "--keep", str(tmp_path)]) == 2
+    assert f"{tmp_path} is not empty: name another folder" in capsys.readouterr().err
