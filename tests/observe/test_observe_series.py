@@ -51,7 +51,8 @@ def test_series_add_up_to_what_the_summary_says(folder: Path) -> None:
     assert story.summary == summary
     assert sum(story.series.flow.of(0)) == summary.samples
     assert sum(story.series.flow.of(1)) / summary.samples == pytest.approx(summary.stale_fraction)
-    assert sum(story.series.staleness.values()) == summary.samples
+    assert sum(story.tally.staleness.values()) == summary.samples
+    assert 1 - story.tally.staleness[0] / summary.samples == pytest.approx(summary.stale_fraction)
     for worker in summary.workers:
         bins = story.series.workers.get(worker.worker)
         assert (sum(bins.of(0)) if bins else 0) == worker.samples

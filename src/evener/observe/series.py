@@ -133,14 +133,12 @@ class Series:
     Attributes:
         flow: samples applied, and those of them that were stale.
         workers: by worker: samples applied, samples computed, seconds it computed.
-        staleness: samples by the staleness of their contribution (of its oldest ticket).
         logged: by (source, name): when the parameters were made, samples until then, value.
     """
 
     def __init__(self, tally: Tally) -> None:
         self.flow = Bins(2)
         self.workers: dict[int, Bins] = {}
-        self.staleness: dict[int, int] = {}
         self.logged: dict[tuple[str, str], Curve] = {}
         self._tally = tally
         self._seen: dict[int, tuple[int, int, int, float]] = {}
@@ -153,7 +151,6 @@ class Series:
             case EventLine(t, e.Arrived(worker), commands) if commands:
                 for command in commands:
                     if isinstance(command, c.Accumulate):
-                        self.staleness[command.staleness] = self.staleness.get(command.staleness, 0) + command.samples
                         self._worker(t, command.worker)
             case NoteLine(_, LogNote() as log):
                 for name, value in log.values.items():

@@ -182,7 +182,7 @@ def sum_up(
         notes=header.notes,
         startup_s=_startup(tally),
         plan=plan(tally),
-        mean_staleness=tally.staleness / tally.applied if tally.applied else 0.0,
+        mean_staleness=sum(late * samples for late, samples in tally.staleness.items()) / max(1, tally.applied),
         pushes=tally.pushes,
         pulls=tally.pulls,
         transfer_bytes=4 * header.parameters * (tally.pushes + tally.pulls) if header.parameters else None,

@@ -5,6 +5,7 @@ Each line costs a few dictionary operations, whatever the length of the record.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,7 +43,7 @@ class Tally:
         ``launched``: when the launcher began (below 0).
         starts: how long each process took to take part in the first step; -1 is the server.
         ahead: workers that may start the next step early. ``moved``, ``taken_back``: late tickets, by what was done.
-        staleness: sum over the applied samples of how many versions each was late. ``pushes``, ``pulls``: transfers.
+        staleness: applied samples by how many versions each was late. ``pushes``, ``pulls``: transfers.
         logs: the newest note with each logged name, by (source, name); ``epoch_logs``: values by epoch.
     """
 
@@ -57,7 +58,8 @@ class Tally:
         self.launched: float | None = None
         self.starts: dict[int, StartNote] = {}
         self.applied = self.refused = self.declined = self.discarded = self.dropped = 0
-        self.steps = self.staleness = self.pushes = self.pulls = 0
+        self.steps = self.pushes = self.pulls = 0
+        self.staleness: Counter[int] = Counter()
         self.moved = self.taken_back = 0
         self.ahead: tuple[int, ...] = ()
         self.version = 0
@@ -270,10 +272,11 @@ class Tally:
         staleness = 0
         for ticket, version in zip(push.tickets, push.versions, strict=False):  # equal, unless the record is damaged
             size = self._forget(ticket)
-            staleness += size * (add.step - version)
+            late = add.step - version
+            staleness += size * late
+            self.staleness[late] += size
             if version < add.step:
                 work.stale += size
-        self.staleness += staleness
         work.staleness.add(staleness / max(1, add.samples))
 
     def _forget(self, ticket: int) -> int:

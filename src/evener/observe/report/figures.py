@@ -222,14 +222,14 @@ def stale(stories: Sequence[Story]) -> Chart:
 
 
 def staleness(stories: Sequence[Story]) -> Chart:
-    """How stale contributions were."""
-    most = min(max((level for story in stories for level in story.series.staleness), default=0), MOST)
+    """How stale samples were."""
+    most = min(max((level for story in stories for level in story.tally.staleness), default=0), MOST)
     tip = {"": "@name", "steps behind": "@s", "of the samples": "@top{0.0%}"}
     levels = range(most + 1)
     made = plot(190, tip, x="0", y="0%", x_range=Range1d(start=-0.6, end=max(most, 3) + 0.6))
     count = len(stories)
     for number, story in enumerate(stories):
-        seen = story.series.staleness
+        seen = story.tally.staleness
         total = max(1, sum(seen.values()))
         part = [seen.get(level, 0) / total for level in levels]
         part[most] = sum(samples for level, samples in seen.items() if level >= most) / total
@@ -239,7 +239,7 @@ def staleness(stories: Sequence[Story]) -> Chart:
         made.vbar("x", top="top", width=0.6 / count, source=source, fill_color=RUNS[number], line_color=None)
     made.xaxis[0].ticker.min_interval = 1
     made.xaxis[0].axis_label = "steps behind"
-    return Chart("Samples by the staleness of their contribution", made, run_keys(stories))
+    return Chart("Samples by their staleness", made, run_keys(stories))
 
 
 def learned(stories: Sequence[Story]) -> list[Chart]:
