@@ -51,8 +51,16 @@ def configure(parser: argparse.ArgumentParser, required: bool = True) -> None:
     )
     add("--link", metavar="RATE", type=link, default=0.0, help="each host has a link of such a rate: '20 Mbit/s'")
     add("--parameters", metavar="SIZE", type=size, default=0, help="of a push, and of a set of parameters: '0.8 MB'")
+    configure_faults(parser)
     parser.add_argument(
         "--write-cluster", metavar="FILE", type=Path, help="write the cluster as a file that --cluster takes"
+    )
+
+
+def configure_faults(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that names a script of faults."""
+    parser.add_argument(
+        "--faults", metavar="FILE", type=Path, help="what happens to which worker when: 'at step 120 kill worker 2', …"
     )
 
 
@@ -119,10 +127,25 @@ def choose(options: argparse.Namespace) -> Chosen:
             "a push is, such as --parameters '0.8 MB' for 200,000 numbers of 4 bytes"
         )
     changed = asked.apply(plain)
+    if options.faults is not None:
+        plain, changed = (_struck(cluster, options.faults) for cluster in (plain, changed))
     chosen = Chosen(plain, changed, asked.words if asked else "", found)
     if options.write_cluster:
         write(chosen, options)
     return chosen
+
+
+def _struck(cluster: Cluster, path: Path) -> Cluster:
+    from ..simulation.faults import script
+    from ..simulation.files import ClusterError
+    from ..simulation.sentences import FaultError, read_faults
+
+    try:
+        return script(cluster, read_faults(path))
+    except FaultError as error:
+        raise ClusterError(str(error)) from None
+    except ValueError as error:
+        raise ClusterError(f"{path}: {error}") from None
 
 
 def write(chosen: Chosen, options: argparse.Namespace) -> None:
@@ -163,6 +186,8 @@ def words(options: argparse.Namespace) -> list[str]:
     if options.without:
         found += ["--without", ",".join(map(str, options.without))]
     found += [word for count, like in options.more for word in ("--more", f"{count}x{like}")]
+    if options.faults is not None:
+        found += ["--faults", str(options.faults)]
     if options.link:
         found += ["--link", f"{options.link / 1e6:g} Mbit/s"]
     if options.parameters:

@@ -94,6 +94,7 @@ def _chosen(options: argparse.Namespace) -> _cluster.Chosen | None:
     for name, given in (
         ("--cluster", options.cluster),
         ("--paces", options.paces),
+        ("--faults", options.faults),
         ("--from", options.recorded),
         ("--without", options.without),
         ("--more", options.more),

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import _board, _options, _policy, _reproducible
+from . import _board, _cluster, _options, _policy, _reproducible
 
 if TYPE_CHECKING:
     from ..launch import RunOptions
@@ -38,6 +38,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="keep what the server knows in the run's folder, to go on from if it is lost (default: 60; 0: never)",
     )
     add("--resume", metavar="DIR", type=Path, help="go on with the run in this folder, from its newest checkpoint")
+    _cluster.configure_faults(parser)
+    add(
+        "--restart",
+        metavar="N",
+        type=_cluster.whole,
+        nargs="?",
+        const=3,
+        default=0,
+        help="start a worker that ended with an error again, so often (3) and after growing pauses",
+    )
     _board.configure(parser)
     _options.configure(parser, seed="of the run")
 
@@ -45,6 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Run, and show how it went."""
     from .. import launch
+    from ..simulation.sentences import FaultError
     from . import _report, _screen
 
     screen = _screen.choose()
@@ -56,7 +67,7 @@ def execute(options: argparse.Namespace) -> int:
         if options.workers is None and options.speeds is None and asked.resume is None:
             screen.note(f"{asked.workers} workers (choose with --workers or --speeds)")
         result = launch.run(asked, _board.beside(screen, options.tensorboard))
-    except launch.LaunchError as error:
+    except (launch.LaunchError, FaultError) as error:
         print(f"evener run: error: {error}", file=sys.stderr)
         return 2
     return _report.conclude(result, screen, _compare(options, asked), options.json)
@@ -64,6 +75,7 @@ def execute(options: argparse.Namespace) -> int:
 
 def _asked(options: argparse.Namespace) -> RunOptions:
     from .. import launch
+    from ..simulation.sentences import read_faults
 
     if options.resume is not None:
         return _resumed(options, launch.to_resume(options.resume))
@@ -84,6 +96,8 @@ def _asked(options: argparse.Namespace) -> RunOptions:
         record=options.record,
         tcp=options.tcp,
         checkpoint_every=options.checkpoint_every,
+        faults=read_faults(options.faults) if options.faults is not None else (),
+        restarts=options.restart,
     )
 
 
@@ -127,6 +141,8 @@ def _resumed(options: argparse.Namespace, head: Head) -> RunOptions:
         tcp=options.tcp or place.tcp,
         checkpoint_every=options.checkpoint_every,
         resume=head,
+        faults=read_faults(options.faults) if options.faults is not None else (),
+        restarts=options.restart,
     )
 
 

@@ -6,7 +6,8 @@ import os
 import secrets
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +20,10 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXP
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What all of a run's places have in common."""
+    """What all of a run's places have in common.
+
+    ``through``: where the workers find the server whose way to it can be cut.
+    """
 
     options: RunOptions
     run: str
@@ -29,6 +33,7 @@ class Plan:
     devices: int
     sizes: tuple[int, ...] = LIMIT_SIZES
     launched: float = 0.0
+    through: Mapping[int, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, options: RunOptions, run: str, folder: Path, sizes: tuple[int, ...] = LIMIT_SIZES) -> Plan:
@@ -62,9 +67,10 @@ class Plan:
         """
         options = self.options
         slowed = emulation.workers if emulation is not None else ()
+        through = self.through.get(index, self.address)
         return Place(
             role=role,
-            address=self.address,
+            address=through,
             token=self.token,
             run=self.run,
             index=index,
@@ -74,6 +80,7 @@ class Plan:
             micro_batch=options.micro_batch,
             tcp=options.tcp,
             record="" if role == "worker" else str(self.folder),
+            prompt=role == "server" and bool(options.faults),
             targets=options.targets,
             slowness=slowed[index] if slowed and role != "server" else None,
             threads=1 if self._one_thread else 0,

@@ -40,6 +40,7 @@ class Child:
         name: what messages call it.
         prefix: put before each line of its output.
         asked: it got a signal from us, so how it ended says nothing about it.
+        struck: it was killed because a fault script says so.
         code: its exit code, minus the signal's number when a signal ended it; ``None`` while it lives.
     """
 
@@ -47,6 +48,7 @@ class Child:
     prefix: str
     process: subprocess.Popen[bytes]
     asked: bool = False
+    struck: bool = False
     code: int | None = None
     exited: float | None = None
     streams: dict[IO[bytes], _output.Lines] = field(default_factory=dict)
@@ -152,6 +154,7 @@ class Crew:
             while child.ending and child.ending[0][0] <= now:
                 child.asked = True
                 send(child, child.ending.pop(0)[1])
+                send(child, signal.SIGCONT)  # who is stopped hears nothing
             if not _has_exited(child.process):
                 return False
             child.exited = now

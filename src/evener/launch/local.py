@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 import signal
 from collections.abc import Iterable
@@ -16,8 +17,10 @@ from . import folders, slowness
 from ._opening import opened
 from ._places import Plan
 from ._signals import Signals
-from .crew import Child, Crew, Steps, send
+from .crew import ROUND, Child, Crew, Steps, send
+from .faults import Injector
 from .options import RunOptions
+from .restarts import Restarts
 from .resuming import complete, room_for_a_part
 from .screen import Screen
 
@@ -92,29 +95,35 @@ def run(options: RunOptions, screen: Screen | None = None) -> RunResult:
     resumed = options.resume
     with opened(options, screen, resumed.place.run if resumed is not None else "") as run:
         plan = Plan.of(options, run.name, run.folder)
+        record = record_path(plan.folder)
         with (
             room_for_a_part(run.folder) if resumed is not None else nullcontext(),
             slowness.emulate(options.speeds, run.name, quotas=not plan.devices) as emulation,
         ):
             if emulation.words:
                 run.screen.note(emulation.words)
-            with run.crew() as crew:
-                return _Run(plan, crew, run.signals, emulation).go()
+            with run.crew() as crew, Injector(options.faults, record, crew.clock, crew.screen.note) as injector:
+                plan = dataclasses.replace(plan, through=injector.ways(plan.address))
+                return _Run(plan, crew, run.signals, emulation, injector).go()
 
 
 class _Run:
     """One run under way."""
 
-    def __init__(self, plan: Plan, crew: Crew, signals: Signals, emulation: slowness.Emulation) -> None:
+    def __init__(
+        self, plan: Plan, crew: Crew, signals: Signals, emulation: slowness.Emulation, injector: Injector
+    ) -> None:
         self.plan = plan
         self.crew = crew
         self.signals = signals
         self.emulation = emulation
+        self.injector = injector
         self.problems: list[str] = []
         self.code = 0
         self.record = record_path(plan.folder)
         self._server: Child | None = None
-        self._workers: list[Child] = []
+        self._workers: list[Child] = []  # by index: the latest of each
+        self._restarts = Restarts(plan.options.restarts)
         self._stopping = False
         self._asked = 0
         self._deserted: float | None = None
@@ -127,13 +136,13 @@ class _Run:
         plan, crew = self.plan, self.crew
         self._start_server(resume=plan.options.resume is not None)
         for index in range(plan.options.workers):
-            place = plan.place("worker", index, self.emulation)
-            name = f"worker {index}"
-            self._workers.append(crew.start(name, plan.command, plan.environment(place), f"[{name}] "))
+            self._workers.append(self._start(index))
         while crew.alive:
-            for child in crew.attend():
+            for child in crew.attend(self.injector.wait or ROUND):
                 self._ended(child)
+            self.injector.attend(self._workers)
             self._heed_signals()
+            self._heed_restarts()
             self._heed_desertion()
         crew.screen.tick()
         if (self.signals.received or self.code) and self._checkpointed and not complete(self.record):
@@ -153,6 +162,11 @@ class _Run:
         """Whether there is something to go on from."""
         return any(self.plan.folder.glob("checkpoint-*.evener"))
 
+    def _start(self, index: int) -> Child:
+        place = self.plan.place("worker", index, self.emulation)
+        name = f"worker {index}"
+        return self.crew.start(name, self.plan.command, self.plan.environment(place), f"[{name}] ")
+
     # Processes that end -------------------------------------------------------------------------------------
 
     def _ended(self, child: Child) -> None:
@@ -163,13 +177,27 @@ class _Run:
                 after = f"{WORKERS_FAREWELL:.0f} s after the end of the run"
                 self.crew.screen.note(f"{child.name} was still busy {after}, and was ended.")
         elif child.code != 0:
-            others = any(worker.code is None for worker in self._workers)
-            self._fail(1, f"{child.name} {child.how}" + ("; the others go on." if others else "."))
+            self._failed(child)
+
+    def _failed(self, child: Child) -> None:
+        """A worker ended with an error; that ends nobody else."""
+        serving = not self._stopping and self._server is not None and self._server.code is None
+        if serving and (pause := self._restarts.failed(self._workers.index(child), self.crew.clock())) is not None:
+            self.crew.screen.note(f"{child.name} {child.how}; it is started again in {pause:g} s.")
+            return
+        others = any(worker.code is None for worker in self._workers)
+        problem = f"{child.name} {child.how}" + ("; the others go on." if others else ".")
+        if child.struck:  # as was asked for
+            self.crew.screen.note(problem)
+        else:
+            self._fail(1, problem)
 
     def _server_ended(self, server: Child) -> None:
         if self._goes_on(server):
             return
         self.emulation.lift()
+        self.injector.release()
+        self._restarts.forget()
         living = [worker for worker in self._workers if worker.code is None]
         if self._stopping:
             self._end(living, STOP_NOW)
@@ -233,6 +261,8 @@ class _Run:
             return
         self._stopping = True
         self.emulation.lift()
+        self.injector.release()
+        self._restarts.forget()
         self.crew.screen.note(f"stopping, as {received[0].name} asks. Once more ends everything at once.")
         # Without a record there is nothing to close.
         closing = self._server is not None and self._server.code is None and self.record.exists()
@@ -241,12 +271,17 @@ class _Run:
             steps = stop_server if child is self._server else STOP_WORKER
             self.crew.end(child, steps if closing else STOP_NOW)
 
+    def _heed_restarts(self) -> None:
+        for index in self._restarts.due(self.crew.clock()):
+            self._workers[index] = self._start(index)
+
     def _heed_desertion(self) -> None:
         """A server whose workers have all gone would wait for ever."""
         server = self._server
         if server is None or server.code is not None or self._stopping:
             return
-        if any(worker.code is None for worker in self._workers):
+        if any(worker.code is None for worker in self._workers) or self._restarts.waiting:
+            self._deserted = None
             return
         if not self.record.exists() and all(worker.code == 0 for worker in self._workers):
             return  # a script that never joins: the server, too, will come to its end

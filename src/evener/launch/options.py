@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +17,7 @@ from ..core.policies import POLICIES
 from ..core.policies.base import check_micro_batch
 from ..runtime.keeping import Head
 from ..runtime.place import PolicyChoice
+from ..simulation.faults import Fault, check_worker
 from ..trace import record_path
 from . import _cgroups, slowness
 
@@ -47,6 +48,8 @@ class RunOptions:
         tcp: bulk goes over TCP, also between processes of one host.
         checkpoint_every: seconds from one checkpoint of the server to the next; 0: none.
         resume: what ``record`` holds of a run that goes on; ``None``: it begins.
+        faults: what happens to which worker when.
+        restarts: how often each worker that ends with an error is started again.
     """
 
     script: Path
@@ -62,6 +65,8 @@ class RunOptions:
     tcp: bool = False
     checkpoint_every: float = 60.0
     resume: Head | None = None
+    faults: tuple[Fault, ...] = ()
+    restarts: int = 0
 
     def check(self) -> None:
         """Find out what can be found out before anything is started.
@@ -83,6 +88,9 @@ class RunOptions:
             raise LaunchError(str(error)) from None
         check_policy(self.policy, self.micro_batch)
         check_targets(self.targets)
+        check_faults(self.faults, self.workers)
+        if self.restarts < 0:
+            raise LaunchError(f"a worker is started again 0 times or more, not {self.restarts} times.")
         if not (math.isfinite(self.checkpoint_every) and self.checkpoint_every >= 0):
             raise LaunchError(
                 f"{self.checkpoint_every:g} is no number of seconds between checkpoints: give one from 0 (0: none)."
@@ -113,6 +121,24 @@ def check_targets(targets: Mapping[str, float]) -> None:
     for name, value in targets.items():
         if not math.isfinite(value):
             raise LaunchError(f"the target {name}={value:g} is not a finite number.")
+
+
+def check_faults(faults: Sequence[Fault], workers: int) -> None:
+    """Whether all this can happen to so many workers here.
+
+    Raises:
+        LaunchError: there is no such worker, or this system cannot do it.
+    """
+    for fault in faults:
+        try:
+            check_worker(fault, workers)
+        except ValueError:
+            raise LaunchError(
+                f"'{fault}': there is no worker {fault.worker}; they are workers 0 to {workers - 1}. Name one of them, "
+                "or start more."
+            ) from None
+        if fault.factor is not None and fault.factor > 1:
+            raise LaunchError(f"'{fault}': a real worker can be made slower, not faster. Give a number above 1.")
 
 
 def check_record(folder: Path | None) -> None:

@@ -61,6 +61,7 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         micro_batch: the run is reproducible, in micro-batches of so many samples (0: it is not).
         checkpoint_every: seconds from one checkpoint to the next (0: none but those that are asked for).
         resume: the run's folder, from whose newest checkpoint the server goes on (empty: it begins).
+        prompt: each line of the record is written at once, for somebody who acts on it.
         launched, spawned: when the launcher began, and started this process; seconds since 1970 (0: not known).
         notes: facts for the record's header, such as the emulated speeds.
     """
@@ -82,6 +83,7 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     patience: float = 30.0
     micro_batch: int = 0
     tcp: bool = False
+    prompt: bool = False
     cluster: dict[str, Any] = {}
     checkpoint_every: float = 0.0
     resume: str = ""

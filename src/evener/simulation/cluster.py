@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .faults import Fault, check_worker
 from .links import Link
 from .paces import phase, rotated
 from .pauses import Pareto
@@ -162,6 +163,7 @@ class Cluster:
         contribution_seconds: what a contribution takes the server, which then does one thing at a time. 0: it takes
             contributions even while it steps.
         server: the server's own link, which all transfers share.
+        faults: what happens to hosts at a step or a moment; what happens at a known time is theirs.
 
     Raises:
         ValueError: a value out of its range, or a link has a rate and ``parameters`` has no bytes.
@@ -175,10 +177,15 @@ class Cluster:
     parameters: int = 0
     contribution_seconds: float = 0.0
     server: Link | None = None
+    faults: tuple[Fault, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.hosts:
             raise ValueError("a cluster has at least one host")
+        if any(fault.timed for fault in self.faults):
+            raise ValueError("what happens to a host at a known time is the host's own: see evener.simulation.faults.script")
+        for fault in self.faults:
+            check_worker(fault, len(self.hosts))
         if self.parameters < 0:
             raise ValueError(f"parameters have 0 bytes or more, not {self.parameters}")
         links = {self.server, *(host.link for host in self.hosts)} - {None}

@@ -19,6 +19,7 @@ from ..core.standing import Standing
 from ..core.state import Settings
 from .clock import Clock
 from .cluster import Cluster
+from .moments import Moments
 from .numeric import Numeric, Timing
 from .workers import Task, Workers
 
@@ -111,6 +112,7 @@ class Simulation:
         self._first_grant: float | None = None
         self._told = True
         self._server_free = 0.0
+        self._moments = Moments(cluster.faults) if cluster.faults else None
 
     @property
     def now(self) -> float:
@@ -144,9 +146,8 @@ class Simulation:
             if host.dies is not None:
                 clock.at(host.dies, self._workers.die, worker)
             for start, seconds in host.cuts:
-                if host.silence is not None and host.joins <= start and seconds > host.silence:
-                    clock.at(start + host.silence, self._workers.fall_silent, worker)
-                    clock.at(start + seconds, self._workers.join, worker)
+                if host.joins <= start:
+                    self._workers.miss(worker, start, seconds)
         spins, deadline = 0, None
         while not self.coordinator.finished:
             if self._told:  # nothing else changes what the coordinator waits for
@@ -194,6 +195,10 @@ class Simulation:
             self._observer(self.coordinator, event, commands, now)
         for command in commands:
             self._carry_out(command)
+        if self._moments is not None:
+            for fault in self._moments.heard(event, commands, now):
+                # Not in the middle of what is being said: a death is an event, too.
+                self._clock.at(now, self._workers.befall, fault)
 
     def _carry_out(self, command: c.Command) -> None:
         clock = self._clock

@@ -1,4 +1,9 @@
-"""Scripted faults: what happens to which worker when, as data."""
+"""Scripted faults: what happens to which worker when, as data; for simulated workers and for real processes.
+
+A fault comes at a time, at a step, or at a moment in a worker's life (``during``). What happens at a known time is the
+host's own (:func:`strike`); for all else somebody watches what the coordinator hears and says
+(:class:`~evener.simulation.moments.Moments`). :func:`~evener.simulation.sentences.parse_faults` reads them from text.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +11,16 @@ import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from .cluster import Host
+if TYPE_CHECKING:
+    from .cluster import Cluster, Host
 
 DIES, HANGS, CUT_OFF, SLOWS = "dies", "hangs", "is cut off", "slows"
 KINDS = (DIES, HANGS, CUT_OFF, SLOWS)
+
+JOIN, COMPUTE, PUSH, PULL, EPOCH = "join", "compute", "push", "pull", "epoch"
+MOMENTS = (JOIN, COMPUTE, PUSH, PULL, EPOCH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,28 +29,47 @@ class Fault:
 
     Attributes:
         worker: its number, from 0 on.
-        at: when, in seconds.
+        at: when, in seconds; ``None`` where ``step`` or ``during`` says it.
         what: ``dies``: its process is gone, and the server sees it. ``hangs``: it neither computes nor listens.
             ``is cut off``: it computes, but nothing gets to it or from it before its link is back, as over TCP, which
             sends again. ``slows``: its pace is multiplied by ``factor``.
         seconds: for how long; who dies is gone for good.
         factor: of who slows.
+        step: when so many steps are done.
+        during: when it next does this, from ``at`` or ``step`` on where one is given: ``join``; ``compute``: it began a
+            micro-batch; ``push``: it has computed all that it will push; ``pull``: newer parameters are published;
+            ``epoch``: an epoch has ended.
 
     Raises:
         ValueError: a value out of its range, or missing, or of no meaning for such a fault.
+
+    >>> print(Fault(2, None, "dies", step=120))
+    at step 120 kill worker 2
+    >>> print(Fault(0, 10.0, "slows", seconds=5.0, factor=0.1))
+    at 10 s slow worker 0 by 10 for 5 s
     """
 
     worker: int
-    at: float
+    at: float | None
     what: str
     seconds: float | None = None
     factor: float | None = None
+    step: int | None = None
+    during: str = ""
 
     def __post_init__(self) -> None:
         if self.what not in KINDS:
             raise ValueError(f"a worker {', '.join(KINDS[:-1])} or {KINDS[-1]}, but not: {self.what!r}")
-        if self.worker < 0 or not 0 <= self.at < math.inf:
+        if self.worker < 0 or not 0 <= (self.at or 0.0) < math.inf:
             raise ValueError(f"a fault is of worker 0 or above at 0 s or later, not of {self.worker} at {self.at} s")
+        if self.during not in ("", *MOMENTS):
+            raise ValueError(f"a moment is one of {', '.join(MOMENTS)}, but not {self.during!r}")
+        if self.at is not None and self.step is not None:
+            raise ValueError("a fault comes at a time or at a step, not at both")
+        if self.at is None and self.step is None and not self.during:
+            raise ValueError("when it happens is missing: a time, a step, or what the worker does then")
+        if self.step is not None and self.step < 0:
+            raise ValueError(f"steps are counted from 0, not from {self.step}")
         if (self.seconds is None) != (self.what == DIES):
             raise ValueError(
                 "who dies is gone for good: leave out 'for', and add a host that joins then if it is to come back"
@@ -54,26 +83,72 @@ class Fault:
         if self.factor is not None and not 0 < self.factor < math.inf:
             raise ValueError(f"a factor is positive and finite, not {self.factor}; 0.25 is four times slower")
 
+    @property
+    def timed(self) -> bool:
+        """Whether it happens at a time that is known beforehand."""
+        return self.at is not None and not self.during
+
+    def __str__(self) -> str:
+        since = f"step {self.step}" if self.step is not None else f"{self.at:g} s" if self.at is not None else ""
+        if self.during:
+            since = MOMENT_WORDS[self.during] + (f" after {since}" if since else "")
+        else:
+            since = f"at {since}"
+        by = f" by {1 / self.factor:g}" if self.factor is not None else ""
+        length = f" for {self.seconds:g} s" if self.seconds is not None else ""
+        return f"{since} {VERBS[self.what]} worker {self.worker}{by}{length}"
+
+
+VERBS = {DIES: "kill", HANGS: "stop", CUT_OFF: "cut", SLOWS: "slow"}
+"""What is done to a worker, by what it then does."""
+
+MOMENT_WORDS = {JOIN: "at join", COMPUTE: "in compute", PUSH: "in push", PULL: "in pull", EPOCH: "at epoch end"}
+
 
 def strike(hosts: Sequence[Host], faults: Iterable[Fault]) -> tuple[Host, ...]:
-    """``hosts`` to which all that happens.
+    """``hosts`` to which all that happens, at known times.
 
     Raises:
         ValueError: there is no such host, it dies before it is there, or twice.
 
+    >>> from evener.simulation.cluster import Host
     >>> one, other = strike([Host(100.0)] * 2, [Fault(1, 30.0, "hangs", seconds=5.0)])
     >>> one.stalls, other.stalls
     ((), ((30.0, 5.0),))
     """
     struck = list(hosts)
     for fault in faults:
-        if fault.worker >= len(struck):
-            raise ValueError(f"there is no worker {fault.worker}: the hosts are workers 0 to {len(struck) - 1}")
+        check_worker(fault, len(struck))
         struck[fault.worker] = _strike(struck[fault.worker], fault)
     return tuple(struck)
 
 
+def script(cluster: Cluster, faults: Iterable[Fault]) -> Cluster:
+    """``cluster`` to which all that happens.
+
+    Raises:
+        ValueError: as :func:`strike`.
+    """
+    faults = tuple(faults)
+    for fault in faults:
+        check_worker(fault, len(cluster.hosts))
+    hosts = strike(cluster.hosts, [fault for fault in faults if fault.timed])
+    later = tuple(fault for fault in faults if not fault.timed)
+    return dataclasses.replace(cluster, hosts=hosts, faults=(*cluster.faults, *later))
+
+
+def check_worker(fault: Fault, workers: int) -> None:
+    """Whether there is a worker that it can happen to.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if fault.worker >= workers:
+        raise ValueError(f"there is no worker {fault.worker}: the hosts are workers 0 to {workers - 1}")
+
+
 def _strike(host: Host, fault: Fault) -> Host:
+    assert fault.at is not None, "its time is not known beforehand"
     span = fault.at, fault.seconds or 0.0
     if fault.what == HANGS:
         return dataclasses.replace(host, stalls=tuple(sorted((*host.stalls, span))))

@@ -6,14 +6,15 @@ import dataclasses
 import difflib
 import os
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from . import units
 from .cluster import Cluster, Host, rotating
-from .faults import Fault, strike
+from .faults import Fault, script
+from .sentences import parse_fault
 from .links import Link
 from .pauses import Pareto
 from .places import Place, key_lines
@@ -137,12 +138,22 @@ def _cluster(data: dict[str, Any], folder: Path) -> Cluster:
     values = _values(data, (), CLUSTER)
     if (rotate := values.pop("rotate", None)) is not None:
         hosts = list(_at(("rotate",), lambda every: rotating(hosts, every), rotate))
+    cluster: Cluster = _built(Cluster, {**values, "hosts": tuple(hosts)}, ())
+    for here, fault in _faults(data):
+        cluster = _at(here, partial(script, cluster), [fault])
+    return cluster
+
+
+def _faults(data: dict[str, Any]) -> Iterator[tuple[Place, Fault]]:
+    """Tables, or sentences."""
+    given = data.get("faults")
+    if isinstance(given, list) and given and all(isinstance(one, str) for one in given):
+        for at, sentence in enumerate(given):
+            yield ("faults", at), _at(("faults", at), parse_fault, sentence)
+        return
     for at, table in enumerate(_tables(data, "faults") or ()):
         here: Place = ("faults", at)
-        fault = _built(Fault, _values(table, here, FAULT), here)
-        hosts = list(_at(here, partial(strike, hosts), [fault]))
-    cluster: Cluster = _built(Cluster, {**values, "hosts": tuple(hosts)}, ())
-    return cluster
+        yield here, _built(Fault, {"at": None, **_values(table, here, FAULT)}, here)
 
 
 def _host(table: dict[str, Any], place: Place, folder: Path) -> Host:
@@ -342,6 +353,8 @@ FAULT: Mapping[str, Read] = {
     "what": _word,
     "for": units.seconds,
     "factor": _number,
+    "step": _whole,
+    "during": _word,
 }
 
 TABLES = ("hosts", "faults")

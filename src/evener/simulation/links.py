@@ -166,9 +166,7 @@ class Lane:
         self._queue: deque[Callable[[], None]] = deque()
         if shared is not None:
             for start, seconds in cuts.known:
-                if start + seconds > clock.now:
-                    clock.at(max(start, clock.now), self._set_cut, True)
-                    clock.at(start + seconds, self._set_cut, False)
+                self.cut(start, seconds)
 
     def send(self, done: Callable[[], None]) -> None:
         """Transfer, after those before it; ``done`` is called when the last bit has left."""
@@ -180,6 +178,12 @@ class Lane:
         begun = self._cuts.after(max(self._free, self._clock.now))
         self._free = self._cuts.end(begun, begun + (self._bits / self._speed if self._bits else 0.0))
         self._clock.at(self._free, done)
+
+    def cut(self, start: float, seconds: float) -> None:
+        """A cut that ``cuts`` knows of, too, stops what is under way."""
+        if self._shared is not None and start + seconds > self._clock.now:
+            self._clock.at(max(start, self._clock.now), self._set_cut, True)
+            self._clock.at(start + seconds, self._set_cut, False)
 
     def close(self) -> None:
         """The host is gone."""

@@ -105,6 +105,13 @@ class Ways:
         """The server sends parameters now."""
         self._transfer(self._down, self._host.downlink + self._delay, then)
 
+    def cut(self, now: float, seconds: float) -> None:
+        """Nothing that is sent from now on gets through for so long."""
+        self._cuts.add(now, seconds)
+        self._up.cut(now, seconds)
+        self._down.cut(now, seconds)
+        self._plain = False
+
     def close(self) -> None:
         """The worker is gone, and what is under way is lost."""
         self._up.close()

@@ -65,6 +65,10 @@ class Pauses:
     def __bool__(self) -> bool:
         return bool(self.known) or self._drawn is not None
 
+    def add(self, start: float, seconds: float) -> None:
+        """One more, which begins at ``start`` and not before now."""
+        self.known = tuple(_apart((*self.known, (start, seconds))))
+
     def after(self, time: float) -> float:
         """``time``, or the end of the pause it falls in."""
         for start, seconds in self.known:

@@ -13,6 +13,7 @@ from ..core.ranges import Range, size
 from ..core.worker import WorkerCore
 from .clock import Clock
 from .cluster import Cluster, Host
+from .faults import CUT_OFF, DIES, HANGS, Fault
 from .network import Network, Ways
 from .numeric import Numeric
 from .pauses import Pauses
@@ -48,6 +49,9 @@ class _Worker:
     at_hand: object = None
     alive: bool = True
     silent: bool = False
+    busy: bool = False
+    lag: float = 0.0
+    stopped: float = 0.0
     tickets: dict[int, int] = field(default_factory=dict)
     computed: int = 0
     pushes: int = 0
@@ -117,6 +121,30 @@ class Workers:
             self._workers[worker].silent = False
             self._gone(worker, "died")
 
+    def befall(self, fault: Fault) -> None:
+        """A fault that nobody knew the time of happens now. A worker that is not there cannot be struck."""
+        target, now, seconds = self._workers.get(fault.worker), self._clock.now, fault.seconds or 0.0
+        if target is None or not target.alive:
+            return
+        if fault.what == DIES:
+            self.die(fault.worker)
+        elif fault.what == HANGS:
+            target.stopped = max(target.stopped, now + seconds)
+            target.lag += seconds if target.busy else 0.0
+        elif fault.what == CUT_OFF:
+            target.ways.cut(now, seconds)
+            self.miss(fault.worker, now, seconds)
+        else:
+            slows = sorted((*target.host.slows, (now, seconds, fault.factor or 1.0)))
+            target.host = replace(target.host, slows=tuple(slows))
+
+    def miss(self, worker: int, start: float, seconds: float) -> None:
+        """It is cut off for so long: who is silent for too long is taken for gone, and joins anew."""
+        silence = self._cluster.hosts[worker].silence
+        if silence is not None and seconds > silence:
+            self._clock.at(start + silence, self.fall_silent, worker)
+            self._clock.at(start + seconds, self.join, worker)
+
     def fall_silent(self, worker: int) -> None:
         """Nothing has come from it for so long that the server takes it for gone."""
         if worker in self._workers and self._workers[worker].alive:
@@ -152,7 +180,9 @@ class Workers:
     # What they do -------------------------------------------------------------------------------------------
 
     def _hear(self, target: _Worker, event: e.WorkerEvent) -> None:
-        if target.alive:
+        if self._clock.now < target.stopped:  # it listens again then
+            self._clock.at(target.stopped, self._hear, target, event)
+        elif target.alive:
             for command in target.core.handle(event, self._clock.now):
                 self._carry_out(target, command)
 
@@ -170,6 +200,7 @@ class Workers:
                 declined, worker = self._declines(target), target.core.worker
                 task = Task(worker, ticket, epoch, ranges, version, step, target.parameters, declined)
                 end = self._end_of(target, samples)
+                target.busy = True
                 self._begin(task)
                 self._clock.at(end, self._computed, target, task)
             case c.Push(tickets, versions):
@@ -187,6 +218,11 @@ class Workers:
         return bool(target.host.declines) and target.computed % target.host.declines == 0
 
     def _computed(self, target: _Worker, task: Task) -> None:
+        if target.lag:  # it was stopped meanwhile
+            lag, target.lag = target.lag, 0.0
+            self._clock.at(self._clock.now + lag, self._computed, target, task)
+            return
+        target.busy = False
         if task.declined:
             del target.tickets[task.ticket]
         self._hear(target, e.ComputeDone(task.declined))

@@ -42,6 +42,8 @@ def to_toml(cluster: Cluster, comments: Sequence[str] = ()) -> str:
     """
     data = as_data(cluster)
     hosts = data.pop("hosts")
+    if cluster.faults:
+        data["faults"] = [str(fault) for fault in cluster.faults]
     blocks = [[f"# {comment}".rstrip() for comment in comments], list(_lines(data))]
     for host, same in itertools.groupby(hosts):
         count = len(list(same))

@@ -52,6 +52,7 @@ class Writer:
 
     Args:
         path: a run folder (made if need be), or a file whose name ends in ``.jsonl``.
+        every: seconds of activity after which what was written goes to the operating system; 0: each line at once.
 
     Attributes:
         failing: the disk takes nothing at present.
@@ -67,8 +68,9 @@ class Writer:
         ...     writer.end(0.9, ok=True, reason="complete", server_cpu_s=0.1)
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], every: float = FLUSH) -> None:
         self.path = record_path(path)
+        self._every = every
         self._file: FileIO | None = None
         self._waiting = bytearray()
         self._lock = threading.Lock()
@@ -128,7 +130,7 @@ class Writer:
         """
         said = b",".join([encode_tagged(command) for command in commands])
         self._write(b'{"t":%a,"event":%b,"commands":[%b]}\n' % (t, encode_tagged(event), said))
-        if t - self._flushed >= FLUSH:
+        if t - self._flushed >= self._every:
             self.flush(t)
 
     def note(self, t: float, note: Note | str, /, **fields: Any) -> None:

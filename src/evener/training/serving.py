@@ -86,7 +86,8 @@ class ServerSession(Session):
             self._master.load(self._kept.state)
             self._view.install(self._master.published)
         self._listener = Listener(place.address, place.token)
-        self._writer = Writer(place.record or tempfile.mkdtemp(prefix="evener-"))
+        folder = place.record or tempfile.mkdtemp(prefix="evener-")
+        self._writer = Writer(folder, every=0.0) if place.prompt else Writer(folder)
         self._account = Account(self._writer, place)
         return setup.model, optimizer, SeamLoader(setup.loader, self._no_batches)
 
