@@ -154,9 +154,7 @@ def times():
 """
 
 
-def test_a_worker_that_fails_is_started_again(
-    script: Script, screen: Kept, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_that_fails_is_started_again(script: Script, screen: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evener.launch.restarts.FIRST", 0.05)
     path = script(
         COUNTING

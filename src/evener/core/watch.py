@@ -42,7 +42,7 @@ NEAR = 2
 """Versions by which the parameters of two contributions may differ for them to be compared."""
 
 REMEMBERED = 64
-"""Contributions that others are compared with."""
+"""Contributions that others are compared with, and workers that have left."""
 
 STALE = 0.2
 """Share of the samples of a window beyond which staleness is taken to be the cause."""
@@ -105,6 +105,7 @@ class Watch:
         self._staleness: deque[tuple[int, int]] = deque(maxlen=WINDOW)
         self._latest: deque[Contribution] = deque(maxlen=REMEMBERED)
         self._workers: dict[int, _Worker] = {}
+        self._gone: dict[int, None] = {}  # those who left, the longest ago first
         self._least_norm, self._least_loss = math.inf, math.inf  # of all workers' first contributions
         self._informed = False  # whether any contribution came with a norm or a loss
         self._to_tell: set[int] = set()  # who was refused since the last step
@@ -194,6 +195,14 @@ class Watch:
         """It is gone; who comes back with its number may be on another machine."""
         if found := self._workers.get(worker):
             found.far.clear()
+            # What it contributed may be applied yet, so it is not forgotten at once; but there may be thousands.
+            self._gone.pop(worker, None)
+            self._gone[worker] = None
+            if len(self._gone) > REMEMBERED:
+                longest = next(iter(self._gone))
+                del self._gone[longest]
+                self._workers.pop(longest, None)
+                self._to_tell.discard(longest)
 
     # One worker ---------------------------------------------------------------------------------------------
 
@@ -270,6 +279,7 @@ class Watch:
         told = self._told.get((cause, worker))
         if told is not None and self._steps < told + REPEAT:
             return []
+        self._told = {said: at for said, at in self._told.items() if self._steps < at + REPEAT}
         self._told[cause, worker] = self._steps
         return [Warn(cause, text)]
 

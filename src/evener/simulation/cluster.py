@@ -183,7 +183,9 @@ class Cluster:
         if not self.hosts:
             raise ValueError("a cluster has at least one host")
         if any(fault.timed for fault in self.faults):
-            raise ValueError("what happens to a host at a known time is the host's own: see evener.simulation.faults.script")
+            raise ValueError(
+                "what happens to a host at a known time is the host's own: evener.simulation.faults.script"
+            )
         for fault in self.faults:
             check_worker(fault, len(self.hosts))
         if self.parameters < 0:

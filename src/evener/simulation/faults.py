@@ -68,8 +68,8 @@ class Fault:
             raise ValueError("a fault comes at a time or at a step, not at both")
         if self.at is None and self.step is None and not self.during:
             raise ValueError("when it happens is missing: a time, a step, or what the worker does then")
-        if self.step is not None and self.step < 0:
-            raise ValueError(f"steps are counted from 0, not from {self.step}")
+        if self.step is not None and self.step < 1:
+            raise ValueError(f"steps are counted from 1, not from {self.step}")
         if (self.seconds is None) != (self.what == DIES):
             raise ValueError(
                 "who dies is gone for good: leave out 'for', and add a host that joins then if it is to come back"
@@ -90,13 +90,11 @@ class Fault:
 
     def __str__(self) -> str:
         since = f"step {self.step}" if self.step is not None else f"{self.at:g} s" if self.at is not None else ""
-        if self.during:
-            since = MOMENT_WORDS[self.during] + (f" after {since}" if since else "")
-        else:
-            since = f"at {since}"
+        after = f" after {since}" if since else ""
+        when = MOMENT_WORDS[self.during] + after if self.during else f"at {since}"
         by = f" by {1 / self.factor:g}" if self.factor is not None else ""
         length = f" for {self.seconds:g} s" if self.seconds is not None else ""
-        return f"{since} {VERBS[self.what]} worker {self.worker}{by}{length}"
+        return f"{when} {VERBS[self.what]} worker {self.worker}{by}{length}"
 
 
 VERBS = {DIES: "kill", HANGS: "stop", CUT_OFF: "cut", SLOWS: "slow"}

@@ -14,10 +14,10 @@ from typing import Any
 from . import units
 from .cluster import Cluster, Host, rotating
 from .faults import Fault, script
-from .sentences import parse_fault
 from .links import Link
 from .pauses import Pareto
 from .places import Place, key_lines
+from .sentences import parse_fault
 
 MOST_HOSTS = 100_000
 """Hosts of one cluster: with more, a simulation would run for days."""

@@ -64,7 +64,9 @@ class Moments:
                     self._groups.setdefault(worker, {})[ticket] = group
                 case c.Publish(version):
                     self._steps = version
-                    due += self._due([f for f in self.left if not f.during and f.step is not None and f.step <= version])
+                    due += self._due(
+                        [f for f in self.left if not f.during and f.step is not None and f.step <= version]
+                    )
                     for worker in sorted(self._here):
                         due += self._during(PULL, worker, now)
                 case c.EndEpoch():

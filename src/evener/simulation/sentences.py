@@ -1,4 +1,4 @@
-"""Scripted faults from text, one a line: ``at step 120 kill worker 2``. ``docs/how-to/script-faults.md`` has the words."""
+"""Scripted faults from text, one a line, such as ``at step 120 kill worker 2``: ``docs/how-to/script-faults.md``."""
 
 from __future__ import annotations
 
@@ -124,4 +124,3 @@ def _factor(text: str) -> float:
     if number <= 0:
         raise ValueError(f"by how much it is slower is a positive number, such as 10, not {text}")
     return number
-
