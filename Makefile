@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo demo-quick test soak mutants lint compare study study-quick bench bench-quick bench-server bench-simulator clean
+.PHONY: demo demo-quick test soak weeks chaos mutants lint compare study study-quick bench bench-quick bench-server bench-simulator clean
 
 demo: $(VENV)/.installed
 	$(BIN)/evener demo
@@ -21,6 +21,17 @@ COUNT ?= 10000
 FIRST ?= 0
 soak: $(VENV)/.installed
 	$(BIN)/python -m evener.testing.soak --count $(COUNT) --first $(FIRST)
+
+# Simulated weeks in which workers come and go by the thousand: an hour at most (MINUTES=); does memory stay flat?
+MINUTES ?= 60
+weeks: $(VENV)/.installed
+	$(BIN)/python -m evener.testing.endurance --minutes $(MINUTES)
+
+# Faults on real processes: each fault at each moment, then random kills; under ten minutes. ALL=1: every cell of the
+# matrix; KILLS=200: more kills; SEED=7: that random run alone. At most thirty minutes whatever is asked for.
+KILLS ?= 60
+chaos: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m chaos.run --kills $(KILLS) $(if $(ALL),--all) $(if $(SEED),--seed $(SEED))
 
 # Changes one thing in the core at a time, and counts how many changes the tests find: a sample of NUMBER changes, or all
 # of them with ALL=1. Over half an hour for the sample; docs/results/mutants.md.

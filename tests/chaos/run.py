@@ -1,8 +1,8 @@
 """``make chaos``: a matrix of faults on real processes, then many random kills; each run must keep its promises.
 
 Every cell of the matrix is a fault (kill -9, SIGSTOP, a link that is cut, a slow-down by ten) of some workers (the
-fastest, the slowest, half of them, all but one) at a moment (join, compute, push, pull, an epoch's end). A random run is
-a function of its seed, which is printed with its script of faults; the order of events on a real machine is not.
+fastest, the slowest, half of them, all but one) at a moment (join, compute, push, pull, an epoch's end). A random run's
+script of faults is a function of its seed; in what order things happen on a real machine is not.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from pathlib import Path
 
 from evener.core.policies import POLICIES
 from evener.simulation.faults import MOMENT_WORDS
-
 from training.harness import Forge
 
-from .arena import EPOCHS, FAST, PACES, SLOW, Arena, Result, Trial
+from .arena import FAST, PACES, SLOW, Arena, Result, Trial
 
 VICTIMS = {"the fastest": (FAST,), "the slowest": (SLOW,), "half": (1, SLOW), "all but one": (1, 2, SLOW)}
 FAULTS = ("kill worker {}", "stop worker {} for {} s", "cut worker {} for {} s", "slow worker {} by 10 for {} s")
@@ -40,8 +39,7 @@ def matrix(seconds: float, whole: bool) -> Iterator[Trial]:
         for column, moment in enumerate(MOMENTS):
             for turn, (who, workers) in enumerate(VICTIMS.items()):
                 if whole or turn == (row + column) % len(VICTIMS):
-                    # At join and after two epochs: nobody would be hit twice by an epoch's end.
-                    after = "" if moment in ("at join", "at epoch end") else " after step 30"
+                    after = "" if moment == "at join" else " after step 30"
                     lines = tuple(f"{moment}{after} {fault.format(worker, f'{seconds:g}')}" for worker in workers)
                     yield Trial(f"{fault.split()[0]} {who} {moment}", lines)
 
@@ -94,9 +92,7 @@ class Report:
         print(f"{took}: {self.failed or 'none'} failed")
         if back:
             median, most = statistics.median(back), max(back)
-            print(
-                f"after {len(back)} deaths that could be measured: others back after {median:.2f} s (median), {most:.2f} s at most"
-            )
+            print(f"after {len(back)} deaths the others were as fast as before in {median:.2f} s, {most:.2f} s at most")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,16 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from evener.core import commands as c
 from evener.core import events as e
+from evener.data import DataError, digits
 from evener.trace import EventLine, Line
-
 from training.harness import Forge, forge
 
 from .arena import EPOCHS, PACES, Arena, Trial, recovery
 from .run import FAULTS, MOMENTS, VICTIMS, matrix, random_trial
 
 __all__ = ["forge"]
+
+
+@pytest.fixture(scope="module")
+def data() -> None:
+    """The digits, fetched once."""
+    try:
+        digits()
+    except DataError as error:
+        pytest.skip(str(error))
 
 
 @pytest.mark.parametrize(
@@ -26,6 +36,7 @@ __all__ = ["forge"]
     ],
     ids=lambda trial: trial.name,
 )
+@pytest.mark.usefixtures("data")
 def test_some_of_it(forge: Forge, tmp_path: Path, trial: Trial) -> None:
     result = Arena(forge, tmp_path).run(trial, accuracy=0.9)
     assert result.problems == [], (trial.words, result.hit)

@@ -6,6 +6,7 @@ import pytest
 
 from evener.core import commands as c
 from evener.core import events as e
+from evener.core.leases import LEAST
 from evener.core.policies import POLICIES, Asynchronous, Balanced, Policy, Synchronous
 
 from .script import Script, only
@@ -64,6 +65,40 @@ def test_a_long_ticket_has_ten_times_its_duration_and_the_wait_for_its_parameter
     run.work(0)
     assert only(run.wait(4 + 38), c.Returned) == []  # of step 1, whose parameters never reach worker 1
     assert only(run.wait(6), c.Returned)
+
+
+def steady(run: Script, seconds: float, steps: int = 8) -> None:
+    """Worker 1 computes each of its tickets in so many seconds, and its transfers take a tenth of that."""
+    for step in range(steps):
+        ticket = run.held(1)[0]
+        run.start(1, ticket)
+        run.now += seconds
+        run.tell(e.Computed(1, ticket, seconds))
+        run.now += seconds / 10
+        run.push(1, ticket)
+        run.work(0)
+        run.now += seconds / 10
+        run.tell(e.Received(1, step + 1))
+
+
+def test_who_was_quick_until_it_hung_is_not_waited_for_as_long_as_a_stranger() -> None:
+    run = Script(Synchronous(), positions=32 * 20, batch=32, workers=2, patience=60.0)
+    run.join(0, 1)
+    steady(run, 0.02)
+    run.start(1, run.held(1)[0])
+    run.work(0)
+    assert only(run.wait(LEAST), c.Returned) == []
+    assert only(run.wait(2.0), c.Returned)
+
+
+def test_who_is_slow_is_not_dead() -> None:
+    run = Script(Synchronous(), positions=32 * 20, batch=32, workers=2, patience=60.0)
+    run.join(0, 1)
+    steady(run, 1.0)
+    run.start(1, run.held(1)[0])
+    run.work(0)
+    assert only(run.wait(55.0), c.Returned) == []
+    assert only(run.wait(10.0), c.Returned)
 
 
 def test_what_is_computed_is_due_with_the_last_of_its_push() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from evener.core import events as e
 from evener.core.policies import POLICIES
 from evener.core.state import Settings

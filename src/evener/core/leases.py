@@ -10,7 +10,13 @@ from .policies.base import Policy
 from .state import RunState
 
 LEASE = 10.0
-"""A ticket is given up when it is late by this many times its expected duration (and by ``patience``)."""
+"""A ticket is given up when it is late by this many times its expected duration, and by :func:`patience_with`."""
+
+MANY = 100.0
+"""Times its expected duration that a ticket may be late whatever it is, where that is less than the run's patience."""
+
+LEAST = 5.0
+"""Seconds that it may be late, at least: any machine hangs for a moment."""
 
 EVERY = 1.0
 """Seconds from one look at the leases to the next."""
@@ -74,7 +80,7 @@ class Leases:
             expected = ticket.size / member.pace.value + member.uplink.value
             if ticket.started is None and ticket.min_version > member.version:
                 expected += member.turn.value
-            if now - ticket.due > max(self._state.settings.patience, LEASE * expected):
+            if now - ticket.due > max(patience_with(member, expected, self._state.settings.patience), LEASE * expected):
                 return True
         return False
 
@@ -96,3 +102,23 @@ class Leases:
             ticket.due = None
         self._feeder.offer(member.worker)
         self._policy.came(self._state, member, now)
+
+
+def patience_with(member: Member, expected: float, patience: float) -> float:
+    """Seconds by which something that takes ``member`` so long as ``expected`` may be late, whatever it is.
+
+    As long as it is not known how long its micro-batches and its transfers take: the run's ``patience``. Then its own
+    times count, so that nobody waits half a minute for a worker that took milliseconds before it stopped.
+
+    >>> from evener.core.members import Mean
+    >>> member = Member(0, Mean(100.0), lookahead=1, version=0)
+    >>> patience_with(member, 0.02, patience=30.0)
+    30.0
+    >>> for known in (member.uplink, member.turn): known.add(0.01)
+    >>> for _ in range(5): member.learn(2, 0.02)
+    >>> patience_with(member, 0.02, patience=30.0), patience_with(member, 0.2, 30.0), patience_with(member, 2.0, 30.0)
+    (5.0, 20.0, 30.0)
+    """
+    if not (member.rates and member.uplink.known and member.turn.known):
+        return patience
+    return min(patience, max(LEAST, MANY * expected))

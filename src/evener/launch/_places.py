@@ -107,6 +107,8 @@ class Plan:
             notes["speeds"] = list(self.options.speeds)
             notes["shares"] = emulation.shares
             notes["slowness"] = emulation.words
+        if self.options.faults:
+            notes["faults"] = "; ".join(str(fault) for fault in self.options.faults)
         return notes
 
     def environment(self, place: Place) -> dict[str, str]:

@@ -1,0 +1,50 @@
+"""What goes wrong in one worker's script ends that worker, and nobody else."""
+
+from __future__ import annotations
+
+import pytest
+
+from evener.observe import summarise
+
+from .harness import Launch
+
+SCRIPT = """
+session = evener.join()
+weights = nn.ParameterList([nn.Parameter(torch.zeros(480, dtype=torch.float64))])
+optimizer = torch.optim.SGD(weights.parameters(), lr=0.5)
+loader = DataLoader(Positions(480), batch_size=48, shuffle=True)
+model, optimizer, loader = session.prepare(weights, optimizer, loader)
+for epoch in session.epochs(1):
+    for number, positions in enumerate(loader):
+        if index == 1 and number == 2:
+            fail()
+        time.sleep(0.01)
+        optimizer.zero_grad()
+        model[0][positions].mean().backward()
+        optimizer.step()
+keep(weights=model[0].detach().clone())
+"""
+
+ERRORS = {
+    "an exception": "raise RuntimeError('the label is missing')",
+    "out of memory": "raise MemoryError()",
+    "a device error": "raise torch.OutOfMemoryError('CUDA out of memory')",
+    "a hard exit": "os._exit(9)",
+    "a crash": "os.kill(os.getpid(), signal.SIGSEGV)",
+}
+
+
+@pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
+@pytest.mark.parametrize("policy", ["balanced", "synchronous"])
+def test_what_goes_wrong_in_one_worker_ends_that_worker_alone(launch: Launch, error: str, policy: str) -> None:
+    run = launch(f"def fail():\n    {error}\n{SCRIPT}", workers=3, policy=policy)
+    codes = run.wait()
+    assert codes.pop("worker1") != 0
+    assert set(codes.values()) == {0}, run.told("others ended badly, too")
+    accounting = run.proved()
+    assert accounting.complete
+    assert accounting.total("applied") == 480
+    weights = run.kept("server")["weights"]
+    assert weights.min().item() == pytest.approx(weights.max().item(), rel=1e-9)
+    (failed,) = [worker for worker in summarise(run.folder / "record").workers if worker.worker == 1]
+    assert failed.left, "the summary does not say that it went"
