@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -109,7 +110,11 @@ class Trial:
 
 @dataclass
 class Result:
-    """What came of it. ``problems`` are broken promises; ``hit``: what was done; seconds to be as fast as before."""
+    """What came of it. ``problems`` are broken promises; ``hit`` is what was done.
+
+    In seconds: how long the others needed to be as fast as before, after each death; and the longest time in which
+    nothing of theirs was applied.
+    """
 
     trial: Trial
     problems: list[str] = field(default_factory=list)
@@ -118,6 +123,7 @@ class Result:
     accuracy: float = 0.0
     seconds: float = 0.0
     recovery: list[float] = field(default_factory=list)
+    longest: float = 0.0
 
 
 class Process:
@@ -251,12 +257,33 @@ class Arena:
         # Others are told apart from undisturbed training by their staleness, whatever happens.
         if result.trial.policy in ("balanced", "synchronous") and result.accuracy < accuracy:
             problems.append(f"test accuracy {result.accuracy:.3f}, below {accuracy:.3f}")
+        if not result.trial.restart:  # a cell that hit nobody proves nothing
+            problems += [line for line in result.hit if not line.startswith("as scripted")]
         lines = run.lines()
         result.seconds = lines[-1].t  # type: ignore[union-attr]
         if result.trial.policy in ("balanced", "asynchronous") and not result.trial.restart:
-            result.recovery = recovery(lines, struck)
+            result.recovery, result.longest = recovery(lines, struck), longest_gap(lines, struck)
+            if result.longest > BACK:
+                problems.append(f"the others stalled for {result.longest:.1f} s")
             if any(seconds > BACK for seconds in result.recovery):
                 problems.append(f"the others are not as fast as before {BACK} s after a death: {result.recovery}")
+
+
+def applied(lines: Sequence[Line], struck: set[int]) -> list[tuple[float, int]]:
+    """When how many samples were applied of those to whom nothing is done."""
+    return [
+        (line.t, command.samples)
+        for line in lines
+        if isinstance(line, EventLine)
+        for command in line.commands
+        if isinstance(command, c.Accumulate) and command.worker not in struck
+    ]
+
+
+def longest_gap(lines: Sequence[Line], struck: set[int]) -> float:
+    """Seconds, at most, in which nothing was applied of those to whom nothing is done."""
+    times = [t for t, _ in applied(lines, struck)]
+    return max((after - before for before, after in pairwise(times)), default=0.0)
 
 
 def recovery(lines: Sequence[Line], struck: set[int]) -> list[float]:
@@ -264,13 +291,7 @@ def recovery(lines: Sequence[Line], struck: set[int]) -> list[float]:
 
     Deaths too near the beginning or the end to be measured are left out.
     """
-    events = [line for line in lines if isinstance(line, EventLine)]
-    added = [
-        (line.t, command.samples)
-        for line in events
-        for command in line.commands
-        if isinstance(command, c.Accumulate) and command.worker not in struck
-    ]
+    added = applied(lines, struck)
     if not added:
         return []
     first, last = added[0][0], added[-1][0]
@@ -279,8 +300,8 @@ def recovery(lines: Sequence[Line], struck: set[int]) -> list[float]:
         return sum(samples for t, samples in added if start <= t < start + WINDOW) / WINDOW
 
     found = []
-    for line in events:
-        if not (isinstance(line.event, e.Left) and line.event.worker in struck):
+    for line in lines:
+        if not (isinstance(line, EventLine) and isinstance(line.event, e.Left) and line.event.worker in struck):
             continue
         if line.t - WINDOW < first or line.t + BACK + WINDOW > last:
             continue

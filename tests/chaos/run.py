@@ -75,7 +75,8 @@ class Report:
     def add(self, result: Result) -> None:
         """One more."""
         self.results.append(result)
-        back = f"  others back after {max(result.recovery):.2f} s" if result.recovery else ""
+        back = f"  others: longest gap {result.longest:.2f} s" if result.longest else ""
+        back += f", as fast as before in {max(result.recovery):.2f} s" if result.recovery else ""
         how = "FAILED" if result.problems else "ok"
         print(f"{how:6} {result.trial.name:34} {result.seconds:5.1f} s  {result.accuracy:.1%}{back}", flush=True)
         missed = [line for line in result.hit if line.startswith("not done")]

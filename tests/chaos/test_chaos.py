@@ -12,7 +12,7 @@ from evener.data import DataError, digits
 from evener.trace import EventLine, Line
 from training.harness import Forge, forge
 
-from .arena import EPOCHS, PACES, Arena, Trial, recovery
+from .arena import PACES, Arena, Trial, longest_gap, recovery
 from .run import FAULTS, MOMENTS, VICTIMS, matrix, random_trial
 
 __all__ = ["forge"]
@@ -80,4 +80,8 @@ def test_how_long_the_others_need() -> None:
     assert 2.0 < found < 2.5
     assert recovery(record(0.5, 1.0, 9.0), {1}) == []  # too early to tell
     assert recovery(record(4.0, 1.0, 9.0), {2}) == []
-    assert EPOCHS > 4
+
+
+def test_how_long_nothing_comes_from_the_others() -> None:
+    assert longest_gap(record(4.0, 1.0, 9.0), {1}) == pytest.approx(0.01)
+    assert longest_gap(record(4.0, 0.02, 6.0), {1}) == pytest.approx(0.5)

@@ -81,6 +81,22 @@ def test_a_worker_that_fails_is_in_the_exit_code(stand_in: Path, capfd: pytest.C
     assert "total time" in out
 
 
+def test_faults_and_restarts(stand_in: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run = ["run", str(stand_in), "--workers", "2", "--faults", "faults.txt"]
+    assert main(run) == 2
+    assert "the fault script faults.txt cannot be read: No such file" in capfd.readouterr().err
+    (tmp_path / "faults.txt").write_text("in push kill worker 2")
+    assert main(run) == 2
+    assert "there is no worker 2; they are workers 0 to 1" in capfd.readouterr().err
+    (tmp_path / "faults.txt").write_text("in push after step 1000 kill worker 1")
+    assert main([*run, "--json", "out.json"]) == 0
+    assert "never came to it: in push after step 1000 kill worker 1" in capfd.readouterr().err
+    assert json.loads(Path("out.json").read_text())["notes"]["faults"] == "in push after step 1000 kill worker 1"
+    with pytest.raises(SystemExit):
+        main(["run", str(stand_in), "--restart", "0"])
+    assert "'0' is no number from 1" in capfd.readouterr().err
+
+
 def test_a_script_that_never_joins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

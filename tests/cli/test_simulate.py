@@ -55,6 +55,26 @@ def test_a_reproducible_one_is_to_be_compared_with_the_real_run(
 ALONE = ["simulate", "--cluster", "cluster.toml", "--batch", "64", "--samples", "640"]
 
 
+def test_faults_from_a_script(simulated: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "faults.txt").write_text("in push after step 3 kill worker 1\nat 0.5 s stop worker 2 for 1 s\n")
+    asked = ["simulate", "--cluster", "cluster.toml", "--batch", "128", "--samples", "2560", "--faults", "faults.txt"]
+    assert main([*asked, "--json", "out.json"]) == 0
+    workers = {worker["worker"]: worker for worker in json.loads(Path("out.json").read_text())["workers"]}
+    assert workers[1]["left"] == "died"
+    assert workers[2]["left"] is None
+    assert "--faults faults.txt" in " ".join(capfd.readouterr().out.split())
+    (tmp_path / "faults.txt").write_text("at step 1000 kill worker 1")
+    assert main(asked) == 0
+    assert "never came to it: at step 1000 kill worker 1" in " ".join(capfd.readouterr().out.split())
+    for text, said in (
+        ("at dawn kill worker 1", "faults.txt, line 1: 'at dawn kill worker 1' is no fault. It says when"),
+        ("at join kill worker 3", "faults.txt: there is no worker 3: the hosts are workers 0 to 2"),
+    ):
+        (tmp_path / "faults.txt").write_text(text)
+        assert main(asked) == 2
+        assert said in capfd.readouterr().err
+
+
 def test_timing_alone(simulated: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main([*ALONE, "--epochs", "2", "--record", "kept", "--json", "out.json"]) == 0
     out, _ = capfd.readouterr()

@@ -56,6 +56,8 @@ class Injector:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for fault in self._moments.left:
+            self._note(f"never came to it: {fault}")
         self.release()
         for proxy in self._proxies.values():
             proxy.close()

@@ -219,6 +219,8 @@ def _go(simulation: Simulation, screen: Screen, signals: Signals) -> None:
 def _end(simulation: Simulation, writer: Writer | None, problems: tuple[str, ...]) -> None:
     if writer is None:
         return
+    for text in simulation.missed:
+        writer.note(simulation.now, "warning", text=text)
     finish = simulation.outcome.finish
     stopped = finish is not None and finish.reason.endswith("was received")
     ok, reason = (finish.ok and not stopped, finish.reason) if finish is not None else (False, "; ".join(problems))

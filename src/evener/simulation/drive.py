@@ -119,6 +119,11 @@ class Simulation:
         """The virtual time, in seconds."""
         return self._clock.now
 
+    @property
+    def missed(self) -> list[str]:
+        """Scripted faults that were not due yet, in words."""
+        return [f"never came to it: {fault}" for fault in (self._moments.left if self._moments is not None else ())]
+
     def run(self, limit: float = 1e6) -> Outcome:
         """Run to the end, computing nothing.
 

@@ -176,6 +176,8 @@ class SimulatedSession(Session):
         finish = simulation.outcome.finish
         ok, reason = (finish.ok and not stop, finish.reason) if finish is not None else (False, "it did not finish")
         fingerprint = self._master.fingerprint()
+        for text in simulation.missed:
+            self._writer.note(simulation.now, "warning", text=text)
         self._writer.end(simulation.now, ok=ok, reason=reason, parameters_sha256=fingerprint)
         self._writer.close()
 
