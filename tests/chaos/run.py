@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     began = time.monotonic()
     until = began + 60 * options.minutes
-    folder = options.keep or Path(tempfile.mkdtemp(prefix="evener-chaos-"))
+    folder = (options.keep or Path(tempfile.mkdtemp(prefix="evener-chaos-"))).resolve()
     forge, report = Forge(), Report()
     arena = Arena(forge, folder)
     try:

@@ -37,6 +37,11 @@ def test_what_grows_is_found(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     assert "GROWS" in capsys.readouterr().out
 
 
+def test_a_run_that_is_too_short_tells_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert endurance.main(["--days", "0.001", "--lives", "0.0005", "--policy", "asynchronous"]) == 1
+    assert "inf" in capsys.readouterr().out
+
+
 def test_all_of_them_come_and_go() -> None:
     cluster = team(DAYS, LIVES, pace=8.0, seed=3)
     assert cluster == team(DAYS, LIVES, pace=8.0, seed=3)

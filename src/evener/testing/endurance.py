@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import math
 import random
 import sys
 import time
@@ -83,11 +84,11 @@ class Endured:
 
     @property
     def growth(self) -> float:
-        """The most that was kept in the last quarter, as a multiple of the most in the second."""
+        """The most that was kept in the last quarter, as a multiple of the most in the second; infinite: too short."""
         quarter = len(self.looks) // 4
+        if quarter < 2:
+            return math.inf  # too short to tell
         second, last = self.looks[quarter : 2 * quarter], self.looks[-quarter:]
-        if not second:
-            return 1.0
         return max(look[2] for look in last) / max(look[2] for look in second)
 
     def __str__(self) -> str:
