@@ -157,6 +157,12 @@ def test_hosts_of_several_files_have_what_the_first_says(tmp_path: Path) -> None
         read_clusters([tmp_path / "a", tmp_path / "b"])
 
 
+def test_faults_of_several_files_stay_with_their_hosts(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text('faults = ["in push kill worker 0"]\n[[hosts]]\npace = 1\n')
+    files = [tmp_path / "a", tmp_path / "a"]
+    assert [fault.worker for fault in read_clusters(files).faults] == [0, 1]
+
+
 def test_paces_that_rotate() -> None:
     text = "rotate = 5\n[[hosts]]\npace = 400\n[[hosts]]\npace = 100"
     assert parse_cluster(text).hosts == rotating((Host(400.0), Host(100.0)), 5.0)

@@ -9,10 +9,12 @@ from evener.core.state import Settings
 from evener.simulation.batch import too_small
 from evener.simulation.cluster import Cluster, Host, rotating
 from evener.simulation.drive import Simulation
+from evener.simulation.faults import script
 from evener.simulation.files import ClusterError, of_paces, parse_cluster
 from evener.simulation.limit import limit
 from evener.simulation.links import Link
 from evener.simulation.pauses import Pareto
+from evener.simulation.sentences import parse_faults
 from evener.simulation.what_if import WhatIf
 from evener.simulation.writer import to_toml
 
@@ -25,6 +27,17 @@ def paces(cluster: Cluster) -> list[float]:
 
 def test_numbers_are_those_of_before() -> None:
     assert paces(WhatIf(more=((2, 3),), without=(3, 0)).apply(FOUR)) == [200, 100, 50, 50]
+
+
+def test_faults_stay_with_their_hosts() -> None:
+    struck = script(FOUR, parse_faults("\n".join(f"in push kill worker {worker}" for worker in range(4))))
+    left = WhatIf(more=((1, 3),), without=(0, 2)).apply(struck)
+    assert [str(fault) for fault in left.faults] == [
+        "in push kill worker 0",
+        "in push kill worker 1",
+        "in push kill worker 2",
+    ]
+    assert paces(left) == [200, 50, 50]
 
 
 def test_a_faster_link_is_never_slower() -> None:

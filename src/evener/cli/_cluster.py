@@ -126,9 +126,9 @@ def choose(options: argparse.Namespace) -> Chosen:
             "what a transfer takes over a link depends on the model's size, which is not known. Say how large "
             "a push is, such as --parameters '0.8 MB' for 200,000 numbers of 4 bytes"
         )
-    changed = asked.apply(plain)
     if options.faults is not None:
-        plain, changed = (_struck(cluster, options.faults) for cluster in (plain, changed))
+        plain = _struck(plain, options.faults)
+    changed = asked.apply(plain)
     chosen = Chosen(plain, changed, asked.words if asked else "", found)
     if options.write_cluster:
         write(chosen, options)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -133,6 +133,16 @@ def script(cluster: Cluster, faults: Iterable[Fault]) -> Cluster:
     hosts = strike(cluster.hosts, [fault for fault in faults if fault.timed])
     later = tuple(fault for fault in faults if not fault.timed)
     return dataclasses.replace(cluster, hosts=hosts, faults=(*cluster.faults, *later))
+
+
+def renumbered(faults: Iterable[Fault], numbers: Mapping[int, int]) -> tuple[Fault, ...]:
+    """``faults`` of workers whose number is another now; without those of workers that have none.
+
+    >>> [str(fault) for fault in renumbered([Fault(2, None, "dies", step=9), Fault(0, None, "dies", step=9)], {2: 1})]
+    ['at step 9 kill worker 1']
+    """
+    kept = [fault for fault in faults if fault.worker in numbers]
+    return tuple(dataclasses.replace(fault, worker=numbers[fault.worker]) for fault in kept)
 
 
 def check_worker(fault: Fault, workers: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from . import units
 from .cluster import Cluster, Host, rotating
-from .faults import Fault, script
+from .faults import Fault, renumbered, script
 from .links import Link
 from .pauses import Pareto
 from .places import Place, key_lines
@@ -60,9 +60,13 @@ def read_clusters(paths: Sequence[str | os.PathLike[str]]) -> Cluster:
     clusters = [read_cluster(path) for path in paths]
     if not clusters:
         raise ClusterError("no cluster file was given")
-    hosts = tuple(host for cluster in clusters for host in cluster.hosts)
+    hosts: tuple[Host, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    for cluster in clusters:
+        numbers = {number: len(hosts) + number for number in range(len(cluster.hosts))}
+        hosts, faults = hosts + cluster.hosts, faults + renumbered(cluster.faults, numbers)
     try:
-        return dataclasses.replace(clusters[0], hosts=hosts)
+        return dataclasses.replace(clusters[0], hosts=hosts, faults=faults)
     except ValueError as error:
         raise ClusterError(f"{paths[0]} with the hosts of the others: {error}") from None
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from . import units
 from .cluster import Cluster
+from .faults import renumbered
 from .files import ClusterError
 from .links import Link
 
@@ -24,10 +25,12 @@ def without(cluster: Cluster, hosts: Sequence[int]) -> Cluster:
     """
     for host in hosts:
         _check(cluster, host, "to leave out")
-    left = tuple(host for number, host in enumerate(cluster.hosts) if number not in hosts)
+    numbers = [number for number in range(len(cluster.hosts)) if number not in hosts]
+    left = tuple(cluster.hosts[number] for number in numbers)
     if not left:
         raise ClusterError("without these hosts nobody is left to compute. Leave out fewer")
-    return dataclasses.replace(cluster, hosts=left)
+    faults = renumbered(cluster.faults, {number: at for at, number in enumerate(numbers)})
+    return dataclasses.replace(cluster, hosts=left, faults=faults)
 
 
 def more(cluster: Cluster, count: int, like: int) -> Cluster:
@@ -43,7 +46,10 @@ def more(cluster: Cluster, count: int, like: int) -> Cluster:
     _check(cluster, like, "to have more of")
     if count < 1:
         raise ClusterError(f"{count} more hosts like {like}: the number is a whole one from 1")
-    return dataclasses.replace(cluster, hosts=cluster.hosts + (cluster.hosts[like],) * count)
+    first = len(cluster.hosts)
+    alike = [f for at in range(count) for f in renumbered(cluster.faults, {like: first + at})]
+    hosts = cluster.hosts + (cluster.hosts[like],) * count
+    return dataclasses.replace(cluster, hosts=hosts, faults=(*cluster.faults, *alike))
 
 
 def with_link(cluster: Cluster, rate: float) -> Cluster:
