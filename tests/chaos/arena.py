@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import time
@@ -170,7 +171,7 @@ class Arena:
             device="cpu",
             patience=5.0,  # who dies at join is not waited for any longer
         )
-        result, processes = Result(trial), list[Process]()
+        result, processes, before = Result(trial), list[Process](), shared_memory()
         run = Run(self._forge, folder, SCRIPT, place)
         try:
             processes = self._let_run(run, trial, result)
@@ -180,7 +181,7 @@ class Arena:
             result.problems.append(str(error).split("\n")[0] or type(error).__name__)
         finally:
             run.close()
-        result.problems += left_behind(folder, {run.pids["server"], *(process.pid for process in processes)})
+        result.problems += left_behind(folder, {run.pids["server"], *(process.pid for process in processes)}, before)
         if not result.problems:
             shutil.rmtree(folder)
         return result
@@ -312,15 +313,22 @@ def recovery(lines: Sequence[Line], struck: set[int]) -> list[float]:
     return found
 
 
-def left_behind(folder: Path, pids: set[int]) -> list[str]:
-    """What is left of a run that is over: processes, shared memory, sockets."""
+def shared_memory() -> set[str]:
+    """The names of all shared memory of this machine."""
+    with contextlib.suppress(OSError):
+        return set(os.listdir("/dev/shm"))
+    return set()
+
+
+def left_behind(folder: Path, pids: set[int], before: set[str]) -> list[str]:
+    """What is left of a run that is over: processes, sockets, shared memory that was not there ``before``."""
     found = []
     for pid in sorted(pids):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, 0)
             found.append(f"somebody of the process group {pid} is left")
-    with contextlib.suppress(OSError):
-        ours = [name for name in os.listdir("/dev/shm") if "evener" in name or any(str(pid) in name for pid in pids)]
-        found += [f"shared memory is left: {name}" for name in ours]
+    # Other programs make some meanwhile; the name has its maker's process id.
+    made = {name for name in shared_memory() - before if pids & set(map(int, re.findall(r"\d+", name)))}
+    found += [f"shared memory is left: {name}" for name in sorted(made)]
     found += [f"a socket is left: {path}" for path in folder.rglob("*") if path.is_socket()]
     return found

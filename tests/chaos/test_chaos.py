@@ -30,7 +30,7 @@ def data() -> None:
 @pytest.mark.parametrize(
     "trial",
     [
-        Trial("kill all but one", tuple(f"in push after step 30 kill worker {worker}" for worker in (1, 2, 3))),
+        Trial("kill all but one", tuple(f"in push after step 80 kill worker {worker}" for worker in (1, 2, 3))),
         Trial("stop and cut", ("in compute after step 30 stop worker 0 for 1 s", "at step 60 cut worker 3 for 1 s")),
         random_trial(1),
     ],

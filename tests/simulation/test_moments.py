@@ -27,6 +27,7 @@ SENTENCES = [
     "in pull after step 40 cut worker 2 for 1.5 s",
     "in compute after 3 s stop worker 0 for 0.25 s",
     "at epoch end kill worker 1",
+    "in push after 1234567.25 s slow worker 0 by 3.00000001 for 1234567.5 s",
 ]
 
 

@@ -16,9 +16,11 @@ loader = DataLoader(Positions(480), batch_size=48, shuffle=True)
 model, optimizer, loader = session.prepare(weights, optimizer, loader)
 for epoch in session.epochs(1):
     for number, positions in enumerate(loader):
-        if index == 1 and number == 2:
+        if index == 1:
+            let("failing", 2)
             fail()
-        time.sleep(0.01)
+        if number == 0:
+            wait_for("failing")  # or they might do it all before
         optimizer.zero_grad()
         model[0][positions].mean().backward()
         optimizer.step()
@@ -26,18 +28,16 @@ keep(weights=model[0].detach().clone())
 """
 
 ERRORS = {
-    "an exception": "raise RuntimeError('the label is missing')",
-    "out of memory": "raise MemoryError()",
-    "a device error": "raise torch.OutOfMemoryError('CUDA out of memory')",
-    "a hard exit": "os._exit(9)",
-    "a crash": "os.kill(os.getpid(), signal.SIGSEGV)",
+    "a device error": ("raise torch.OutOfMemoryError('CUDA out of memory')", "balanced"),
+    "an exception": ("raise RuntimeError('the label is missing')", "synchronous"),
+    "a hard exit": ("os._exit(9)", "synchronous"),
+    "a crash": ("os.kill(os.getpid(), signal.SIGSEGV)", "balanced"),
 }
 
 
-@pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
-@pytest.mark.parametrize("policy", ["balanced", "synchronous"])
+@pytest.mark.parametrize(("error", "policy"), ERRORS.values(), ids=ERRORS)
 def test_what_goes_wrong_in_one_worker_ends_that_worker_alone(launch: Launch, error: str, policy: str) -> None:
-    run = launch(f"def fail():\n    {error}\n{SCRIPT}", workers=3, policy=policy)
+    run = launch(f"def fail():\n    {error}\n{SCRIPT}", workers=3, policy=policy, gates=["failing"])
     codes = run.wait()
     assert codes.pop("worker1") != 0
     assert set(codes.values()) == {0}, run.told("others ended badly, too")

@@ -55,13 +55,13 @@ class Proxy:
         while not self._closed:
             try:
                 near, _ = self._listening.accept()
-                self._open.wait()
+            except OSError:
+                return  # it was closed
+            self._open.wait()
+            try:
                 far = socket.create_connection(self._to)
             except OSError:
-                if self._closed:
-                    return
-                with contextlib.suppress(UnboundLocalError):
-                    near.close()  # nobody listens there yet: who dialled will try again
+                near.close()  # nobody listens there yet: who dialled will try again
                 continue
             for end in (near, far):
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

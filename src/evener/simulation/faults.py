@@ -89,11 +89,11 @@ class Fault:
         return self.at is not None and not self.during
 
     def __str__(self) -> str:
-        since = f"step {self.step}" if self.step is not None else f"{self.at:g} s" if self.at is not None else ""
+        since = f"step {self.step}" if self.step is not None else f"{self.at:.12g} s" if self.at is not None else ""
         after = f" after {since}" if since else ""
         when = MOMENT_WORDS[self.during] + after if self.during else f"at {since}"
-        by = f" by {1 / self.factor:g}" if self.factor is not None else ""
-        length = f" for {self.seconds:g} s" if self.seconds is not None else ""
+        by = f" by {1 / self.factor:.12g}" if self.factor is not None else ""
+        length = f" for {self.seconds:.12g} s" if self.seconds is not None else ""
         return f"{when} {VERBS[self.what]} worker {self.worker}{by}{length}"
 
 
