@@ -95,6 +95,9 @@ def test_faults_and_restarts(stand_in: Path, tmp_path: Path, capfd: pytest.Captu
     with pytest.raises(SystemExit):
         main(["run", str(stand_in), "--restart", "0"])
     assert "'0' is no number from 1" in capfd.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["run", "--restart", "train.py"])
+    assert "'train.py' is no number from 1; without one it goes behind the script" in capfd.readouterr().err
 
 
 def test_a_script_that_never_joins(

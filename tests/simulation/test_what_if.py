@@ -9,7 +9,7 @@ from evener.core.state import Settings
 from evener.simulation.batch import too_small
 from evener.simulation.cluster import Cluster, Host, rotating
 from evener.simulation.drive import Simulation
-from evener.simulation.faults import script
+from evener.simulation.faults import Fault, script
 from evener.simulation.files import ClusterError, of_paces, parse_cluster
 from evener.simulation.limit import limit
 from evener.simulation.links import Link
@@ -127,7 +127,7 @@ def test_every_value_is_written() -> None:
         2.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 70.0, ((1.0, 1.0),), ((1.0, 3.0),), 9.0, 1, 2, 0.8, 3,
         link, Pareto(90.0, 0.5, 1.2), ((3.0, 1.0),), ((4.0, 1.0, 0.5),), 2.0,
     )  # fmt: skip
-    cluster = Cluster((host,), 0.1, False, 0.2, 3, 1000, 0.4, link)
+    cluster = Cluster((host,), 0.1, False, 0.2, 3, 1000, 0.4, link, (Fault(0, 3.5, "slows", 2.0, 0.25, during="push"),))
     for one in (host, cluster):
         for field in dataclasses.fields(one):
             assert getattr(one, field.name) != field.default, field.name

@@ -42,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         "--restart",
         metavar="N",
-        type=_cluster.whole,
+        type=_times,
         nargs="?",
         const=3,
         default=0,
@@ -71,6 +71,13 @@ def execute(options: argparse.Namespace) -> int:
         print(f"evener run: error: {error}", file=sys.stderr)
         return 2
     return _report.conclude(result, screen, _compare(options, asked), options.json)
+
+
+def _times(text: str) -> int:
+    try:
+        return _cluster.whole(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}; without one it goes behind the script") from None
 
 
 def _asked(options: argparse.Namespace) -> RunOptions:
