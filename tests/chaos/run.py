@@ -29,6 +29,9 @@ MOMENTS = tuple(MOMENT_WORDS.values())
 NEEDED = 0.01
 """What the accuracy may lack."""
 
+STOOD = 0.5
+"""Seconds that this machine may stand still, others using it, before that is said: the times tell less then."""
+
 MOST_KILLS = 6
 """To a random run."""
 
@@ -77,6 +80,7 @@ class Report:
         self.results.append(result)
         back = f"  others: longest gap {result.longest:.2f} s" if result.longest else ""
         back += f", as fast as before in {max(result.recovery):.2f} s" if result.recovery else ""
+        back += f"  the machine stood still for {result.stood:.1f} s" if result.stood > STOOD else ""
         how = "FAILED" if result.problems else "ok"
         print(f"{how:6} {result.trial.name:34} {result.seconds:5.1f} s  {result.accuracy:.1%}{back}", flush=True)
         missed = [line for line in result.hit if line.startswith("not done")]

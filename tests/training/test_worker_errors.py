@@ -27,7 +27,7 @@ for epoch in session.epochs(1):
 keep(weights=model[0].detach().clone())
 """
 
-# Not the balanced policy: who is slow to get going would sit out, and have nothing to fail at.
+# Under the balanced policy who is slow to get going sits out, and has nothing to fail at.
 ERRORS = {
     "a device error": ("raise torch.OutOfMemoryError('CUDA out of memory')", "asynchronous"),
     "an exception": ("raise RuntimeError('the label is missing')", "synchronous"),
@@ -38,7 +38,8 @@ ERRORS = {
 
 @pytest.mark.parametrize(("error", "policy"), ERRORS.values(), ids=ERRORS)
 def test_what_goes_wrong_in_one_worker_ends_that_worker_alone(launch: Launch, error: str, policy: str) -> None:
-    run = launch(f"def fail():\n    {error}\n{SCRIPT}", workers=3, policy=policy, gates=["known"], place={"prompt": True})
+    script = f"def fail():\n    {error}\n{SCRIPT}"
+    run = launch(script, workers=3, policy=policy, gates=["known"], place={"prompt": True})
     run.wait_line(says(e.Left, 1))
     run.let("known", 2)
     codes = run.wait()
