@@ -11,8 +11,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
+
+from evener.core.standing import Standing
+from evener.core.state import Settings
+from evener.runtime import keeping
+from evener.runtime.keeping import Head, Keeper
+from evener.runtime.place import Place, PolicyChoice
 
 PRELUDE = """
 import json, os, signal, subprocess, sys, time
@@ -40,6 +48,35 @@ def let(name):
 FINISHED = '{"t":1.0,"event":{"type":"Tick"},"commands":[{"type":"Finish","reason":"complete","ok":true}]}'
 
 Script = Callable[[str], Path]
+
+PLACE = Place(
+    "server",
+    "tcp://127.0.0.1:45123",
+    "token of the run",
+    "the-run",
+    workers=2,
+    policy=PolicyChoice("stale", {"bound": 2}),
+)
+
+
+def keep(folder: Path, number: int = 1, **changes: Any) -> None:
+    """Leave a checkpoint as a server would."""
+    head = Head(
+        evener=keeping.metadata.version("evener"),
+        number=number,
+        created="",
+        place=PLACE,
+        settings=Settings(batch=32, epochs=1),
+        entries=[],
+        positions=64,
+        data="",
+        standing=Standing(version=7),
+        ended=[],
+        part=1,
+        epoch=0,
+        targets={},
+    )
+    Keeper(folder).write(number, keeping.encode(msgspec.structs.replace(head, **changes)), b"")
 
 
 class Kept:

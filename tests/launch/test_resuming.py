@@ -9,50 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from evener.cli import main
 from evener.core.policies import Balanced
-from evener.core.standing import Standing
 from evener.core.state import Settings
 from evener.launch import LaunchError, RunOptions, run, to_resume
 from evener.launch.local import TRIES
-from evener.runtime import keeping
-from evener.runtime.keeping import Head, Keeper
-from evener.runtime.place import Place, PolicyChoice
 from evener.trace import Writer, part_path, record_path
 
-from .conftest import FINISHED, Kept, Launcher, Script, place_in
-
-PLACE = Place(
-    "server",
-    "tcp://127.0.0.1:45123",
-    "token of the run",
-    "the-run",
-    workers=2,
-    policy=PolicyChoice("stale", {"bound": 2}),
-)
-
-
-def keep(folder: Path, number: int = 1, **changes: Any) -> None:
-    """Leave a checkpoint as a server would."""
-    head = Head(
-        evener=keeping.metadata.version("evener"),
-        number=number,
-        created="",
-        place=PLACE,
-        settings=Settings(batch=32, epochs=1),
-        entries=[],
-        positions=64,
-        data="",
-        standing=Standing(version=7),
-        ended=[],
-        part=1,
-        epoch=0,
-        targets={},
-    )
-    Keeper(folder).write(number, keeping.encode(msgspec.structs.replace(head, **changes)), b"")
+from .conftest import FINISHED, PLACE, Kept, Launcher, Script, keep, place_in
 
 
 def record(folder: Path, *lines: str) -> None:

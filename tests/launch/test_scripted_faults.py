@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -15,12 +16,19 @@ from evener.launch import LaunchError, RunOptions, run
 from evener.launch._proxy import Proxy
 from evener.simulation.sentences import parse_faults
 
-from .conftest import FINISHED, Kept, Script
+from .conftest import FINISHED, Kept, Script, keep
 
 HEADER = (
     '{"t":0.0,"header":{"schema":1,"kind":"run","run":"r","created":"","evener":"0","script":"s",'
     '"settings":{"batch":8,"epochs":1,"workers":2},"policy":{"name":"balanced"},"positions":8,"parameters":1}}'
 )
+
+
+def resumed_header(version: int) -> str:
+    resumed = {"part": 1, "checkpoint": 1, "standing": {"version": version}}
+    return HEADER[:-2] + f',"resumed":{json.dumps(resumed)}' + "}}"
+
+
 STARTED = '{"t":1.0,"event":{"type":"Started","worker":1,"ticket":1,"version":0},"commands":[]}'
 
 
@@ -110,26 +118,27 @@ if worker and index == 0:
     assert time.monotonic() - began < 30
 
 
-def test_a_worker_that_does_not_run_cannot_be_struck(script: Script, screen: Kept) -> None:
+def test_a_worker_that_does_not_run_cannot_be_struck(script: Script) -> None:
     path = script(f"""
 if server:
     record({HEADER!r})
+    wait_for("gone")
+    record({STARTED!r})
     wait_for("noted")
     record({FINISHED!r})
+if worker and index == 1:
+    sys.exit(3)
 """)
-    fifos(path.parent, "noted")
+    fifos(path.parent, "gone", "noted")
 
     class Watching(Kept):
         def note(self, text: str) -> None:
             super().note(text)
-            (path.parent / "noted").open("w").close()
+            (path.parent / ("noted" if "not done" in text else "gone")).open("w").close()
 
     watching = Watching()
-    assert run(options(path, "at 0.3 s kill worker 1"), watching).code == 0
-    assert watching.notes in (
-        ["not done, as worker 1 is not running: at 0.3 s kill worker 1"],
-        ["as scripted: at 0.3 s kill worker 1"],  # slow to end
-    )
+    assert run(options(path, "in compute kill worker 1"), watching).code == 1
+    assert watching.notes[1:] == ["not done, as worker 1 is not running: in compute kill worker 1"]
 
 
 @pytest.mark.parametrize(
@@ -141,6 +150,47 @@ def test_faults_that_cannot_be(script: Script, fault: str, says: str) -> None:
         fault, says = "at 1 s slow worker 0 by 0.5 for 1 s", "slower, not faster"
     with pytest.raises(LaunchError, match=says):
         run(options(script(""), fault))
+
+
+def test_a_server_that_goes_on_is_followed(script: Script, screen: Kept, tmp_path: Path) -> None:
+    keep(tmp_path / "kept")
+    (checkpoint,) = (tmp_path / "kept").iterdir()
+    path = script(f"""
+import shutil
+if server and not place["resume"]:
+    shutil.copy(sys.argv[1], place["record"])
+    record({HEADER!r})
+    wait_for("up")
+    os.kill(os.getpid(), signal.SIGKILL)
+if server:
+    record({resumed_header(version=7)!r})
+    record({STARTED!r})
+    wait_for("gone")
+    record({FINISHED!r})
+    let("over")
+if worker and index == 1:
+    let("up")
+    for_ever()
+if worker:
+    wait_for("over")
+""")
+    fifos(path.parent, "up", "gone", "over")
+
+    class Watching(Kept):
+        def note(self, text: str) -> None:
+            super().note(text)
+            if "worker 1 was ended by SIGKILL" in text:
+                (path.parent / "gone").open("w").close()
+
+    watching = Watching()
+    faults = ("in compute after step 7 kill worker 1", "at step 3 kill worker 0")
+    result = run(options(path, *faults, arguments=(str(checkpoint),), record=tmp_path / "run"), watching)
+    assert (result.code, result.problems) == (0, ())
+    assert watching.notes[1:] == [
+        "not done, as the run goes on from version 7: at step 3 kill worker 0",
+        "as scripted: in compute after step 7 kill worker 1",
+        "worker 1 was ended by SIGKILL; the others go on.",
+    ]
 
 
 # Starting again ---------------------------------------------------------------------------------------------

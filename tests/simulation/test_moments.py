@@ -14,6 +14,7 @@ from evener.simulation.cluster import Cluster, Host
 from evener.simulation.drive import Outcome, Simulation
 from evener.simulation.faults import EPOCH, JOIN, MOMENTS, PULL, Fault, script
 from evener.simulation.files import ClusterError, parse_cluster
+from evener.simulation.moments import Moments
 from evener.simulation.sentences import FaultError, parse_fault, parse_faults, read_faults
 from evener.simulation.writer import to_toml
 
@@ -163,3 +164,12 @@ def test_who_is_slowed_at_a_step_is_slow_for_so_long() -> None:
 def test_what_happens_at_a_known_time_is_the_hosts_own() -> None:
     with pytest.raises(ValueError, match="is the host's own"):
         Cluster((Host(1.0),), faults=(Fault(0, 1.0, "dies"),))
+
+
+def test_a_server_that_goes_on_has_passed_some_steps_and_nobody_is_there_yet() -> None:
+    moments = Moments(parse_faults("at step 4 kill worker 0\nat step 5 kill worker 1\nin pull kill worker 0"))
+    moments.heard(e.Joined(1), (), now=1.0)
+    assert [str(fault) for fault in moments.resumed(5)] == ["at step 4 kill worker 0"]
+    assert moments.heard(e.Joined(0), (), now=2.0) == []
+    due = moments.heard(e.Tick(), [c.Publish(6)], now=3.0)
+    assert [str(fault) for fault in due] == ["at step 5 kill worker 1", "in pull kill worker 0"]

@@ -116,6 +116,7 @@ def _resumed(options: argparse.Namespace, head: Head) -> RunOptions:
     """
     from .. import launch
     from ..runtime.place import PolicyChoice
+    from ..simulation.sentences import read_faults
 
     place = head.place
     port = int(place.address.rpartition(":")[2])

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from ..simulation.faults import CUT_OFF, DIES, HANGS, Fault
 from ..simulation.moments import Moments
-from ..trace import EventLine, HeaderLine, NoteLine, RecordError, Tail, WorkerNote
+from ..trace import EventLine, Header, HeaderLine, NoteLine, RecordError, Tail, WorkerNote
 from ._proxy import Proxy
 from .crew import Child, send
 
@@ -44,6 +44,7 @@ class Injector:
         self._clock = clock
         self._note = note
         self._began: float | None = None
+        self._before = 0.0  # seconds from the beginning to that of this part of the record
         self._cut_workers = sorted({fault.worker for fault in faults if fault.what == CUT_OFF})
         self._proxies: dict[int, Proxy] = {}
         self._pids: dict[int, int] = {}
@@ -84,13 +85,13 @@ class Injector:
         try:
             for line in self._tail.lines():
                 match line:
-                    case HeaderLine():
-                        self._began = now
+                    case HeaderLine(header=header):
+                        self._part_begins(header, now)
                     case EventLine(t, event, commands):
-                        due += self._moments.heard(event, commands, t)
+                        due += self._moments.heard(event, commands, self._before + t)
                     case NoteLine(t, WorkerNote(worker=worker, pid=pid)):
                         self._pids[worker] = pid
-                        due += self._moments.greeted(worker, t)
+                        due += self._moments.greeted(worker, self._before + t)
                     case _:
                         pass
         except RecordError:
@@ -100,6 +101,12 @@ class Injector:
         for fault in due:
             self._strike(fault, children, now)
         self._go_on(now)
+
+    def follow_on(self, children: Sequence[Child]) -> None:
+        """The server is lost, and another one goes on: its part of the record will be where this one was."""
+        self.attend(children)
+        self._tail.close()
+        self._tail = Tail(self._tail.path)
 
     def release(self) -> None:
         """Nobody is stopped, slowed or cut off any more, and nothing else happens."""
@@ -111,6 +118,15 @@ class Injector:
         self._stopped.clear()
         self._slowed.clear()
         self._until.clear()
+
+    def _part_begins(self, header: Header, now: float) -> None:
+        if self._began is None:
+            self._began = now
+        self._before = now - self._began
+        if header.resumed is not None:
+            version = header.resumed.standing.version
+            for fault in self._moments.resumed(version):
+                self._note(f"not done, as the run goes on from version {version}: {fault}")
 
     # What is done -------------------------------------------------------------------------------------------
 

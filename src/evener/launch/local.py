@@ -218,7 +218,8 @@ class _Run:
         Not for ever from the same version: whatever kills it there will do so again.
         """
         killed = server.code is not None and server.code < 0 and not server.asked and not self._stopping
-        if not killed or not any(worker.code is None for worker in self._workers) or folders.finished(self.record):
+        waited_for = self._restarts.waiting or any(worker.code is None for worker in self._workers)
+        if not killed or not waited_for or folders.finished(self.record):
             return False
         try:
             head = keeping.newest(self.plan.folder).head
@@ -226,6 +227,7 @@ class _Run:
             self._tries = self._tries + 1 if version == self._gone_on_from else 1
             if self._tries > TRIES:
                 return False
+            self.injector.follow_on(self._workers)
             set_aside(self.plan.folder)
         except (CheckpointError, HeldError, OSError):
             return False

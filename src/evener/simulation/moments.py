@@ -33,6 +33,13 @@ class Moments:
         """It is ``now`` (seconds since the run began): what was to happen by then."""
         return self._due([fault for fault in self.left if fault.timed and (fault.at or 0.0) <= now])
 
+    def resumed(self, version: int) -> list[Fault]:
+        """A server goes on from ``version``, and all workers will join anew; what will therefore never be due."""
+        self._steps = version
+        self._here.clear()
+        self._groups.clear()
+        return self._due(self._at_steps(version - 1))
+
     def greeted(self, worker: int, now: float) -> list[Fault]:
         """A worker has said hello; it will join when it has warmed up."""
         return self._during(JOIN, worker, now)
@@ -64,9 +71,7 @@ class Moments:
                     self._groups.setdefault(worker, {})[ticket] = group
                 case c.Publish(version):
                     self._steps = version
-                    due += self._due(
-                        [f for f in self.left if not f.during and f.step is not None and f.step <= version]
-                    )
+                    due += self._due(self._at_steps(version))
                     for worker in sorted(self._here):
                         due += self._during(PULL, worker, now)
                 case c.EndEpoch():
@@ -81,6 +86,9 @@ class Moments:
         found = (f for f in self.left if f.during == what and f.worker == worker and self._begun(f, now))
         first = next(found, None)
         return self._due([first] if first is not None else [])
+
+    def _at_steps(self, version: int) -> list[Fault]:
+        return [f for f in self.left if not f.during and f.step is not None and f.step <= version]
 
     def _begun(self, fault: Fault, now: float) -> bool:
         return now >= (fault.at or 0.0) and self._steps >= (fault.step or 0)
