@@ -20,8 +20,9 @@ from evener.core import events as e
 from evener.core.worker import WorkerCore
 from evener.runtime import protocol as p
 from evener.runtime.bulk.chunks import cut
+from evener.runtime.gate import USER
 from evener.runtime.line import BEAT
-from evener.runtime.transport import USER, process_name
+from evener.runtime.transport import process_name
 
 from .cells import LAYERS, Cell
 

@@ -15,6 +15,7 @@ from evener.core import events as e
 from evener.runtime import protocol as p
 from evener.runtime.line import Line
 from evener.runtime.transport import Dialer, Listener
+from evener.runtime.versions import here
 from evener.runtime.worker import Compute, Install, Link, Push, RunError
 from training.harness import free_port
 
@@ -82,7 +83,8 @@ def ready(server: Server, link: Link) -> Link:
     """A link that has joined with version 0, and whose next request for parameters is under way."""
     with ThreadPoolExecutor(1) as main:
         opening = main.submit(link.open)
-        assert server.hear(p.Hello) == p.Hello(p.PROTOCOL, "run", 4, [], socket.gethostname(), os.getpid(), "cpu")
+        hello = p.Hello(p.PROTOCOL, "run", 4, [], socket.gethostname(), os.getpid(), "cpu", versions=here())
+        assert server.hear(p.Hello) == hello
         server.say("control", p.Welcome(4, 0, {"epochs": 1}))
         server.hear(p.Fetch)
         assert server.hear(p.Pull) == p.Pull(-1)

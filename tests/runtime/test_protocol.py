@@ -35,6 +35,8 @@ PLAIN = {
     "str": st.text(),
     "bool": st.booleans(),
     "bytes": st.binary(max_size=40),
+    "Versions": st.builds(p.Versions, evener=st.text(), python=st.text(), torch=st.text()),
+    "DataMark | None": st.builds(p.DataMark, samples=NUMBERS, digest=st.text()) | st.none(),
     "Offer": OFFERS,
     "Offer | None": OFFERS | st.none(),
     "tuple[int, ...]": st.lists(NUMBERS, max_size=4).map(tuple),

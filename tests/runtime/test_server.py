@@ -17,14 +17,15 @@ from evener.core.coordinator import Coordinator
 from evener.core.policies import Synchronous
 from evener.core.standing import TICKETS, EpochStanding, Standing
 from evener.core.state import Settings
+from evener.launch.options import free_port
 from evener.runtime import protocol as p
 from evener.runtime.bulk.memory import HEAD, Segment, attach, probe
+from evener.runtime.keys import ServerKeys, WorkerKeys
 from evener.runtime.numeric import Verdict
 from evener.runtime.past import Past
 from evener.runtime.server import Server
 from evener.runtime.transport import Dialer, Listener
 from evener.trace import Writer
-from training.harness import free_port
 
 SIZE = 2 * p.CHUNK + 5
 """Bytes of a version, and of a contribution: three chunks."""
@@ -46,6 +47,7 @@ class Bytes:
         self.push_bytes = SIZE
         self.version = version - 1
         self.added: list[tuple[int, bytes]] = []
+        self.judged: list[tuple[int, bytes]] = []
 
     def constants(self) -> memoryview:
         return memoryview(b"constants")
@@ -54,6 +56,7 @@ class Bytes:
         return memoryview(array.array("q", range(4)).tobytes())
 
     def verdict(self, head: p.Push, payload: memoryview) -> Verdict:
+        self.judged.append(brief(payload))
         return Verdict("ok", 1.0)
 
     def accumulate(self, step: int, head: p.Push, payload: memoryview, factor: float) -> None:
@@ -77,8 +80,8 @@ class Bytes:
 class Worker:
     """Says what a test tells it to, and hears what the server says."""
 
-    def __init__(self, address: str, name: str) -> None:
-        self.dialer = Dialer(address, "secret", name)
+    def __init__(self, address: str, name: str, secret: str | WorkerKeys = "secret") -> None:
+        self.dialer = Dialer(address, secret, name)
         self.landed = 0
 
     def hello(self, index: int = 0, offer: p.Offer | None = None) -> p.Welcome:
@@ -116,6 +119,11 @@ class Worker:
             found += self.hear(kind, bulk=True)[1]
         return brief(found)
 
+    def receive(self, version: int) -> None:
+        """Wait for these parameters: a ticket of theirs may be here before them."""
+        self.bulk(p.Pull(version - 1))
+        self.whole(p.Version, SIZE)
+
     def compute(self, grant: e.Granted, worker: int = 0) -> None:
         """Say that the ticket was computed."""
         self.control(e.Started(worker, grant.ticket, grant.min_version))
@@ -125,10 +133,18 @@ class Worker:
 class Run:
     """A server in a thread of its own, for one epoch of four positions in batches of two."""
 
-    def __init__(self, folder: Path, workers: int, memory: bool = False, past: Past | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        workers: int,
+        memory: bool = False,
+        past: Past | None = None,
+        secret: str | ServerKeys = "secret",
+        queue: int = 1000,
+    ) -> None:
         self.address = f"tcp://127.0.0.1:{free_port()}"
         self.numeric = Bytes(past.standing.version if past else 0)
-        self.listener = Listener(self.address, "secret")
+        self.listener = Listener(self.address, secret, queue=queue)
         settings, policy = Settings(batch=2, epochs=1, workers=workers), Synchronous()
         self.writer = Writer(folder)
         self.writer.header(run="run", settings=settings, policy=policy, parameters=0)
@@ -148,8 +164,8 @@ class Run:
         self.thread = threading.Thread(target=self.server.run)
         self.thread.start()
 
-    def worker(self, name: str) -> Worker:
-        self.workers.append(Worker(self.address, name))
+    def worker(self, name: str, secret: str | WorkerKeys = "secret") -> Worker:
+        self.workers.append(Worker(self.address, name, secret))
         return self.workers[-1]
 
     def close(self) -> None:
@@ -181,7 +197,9 @@ def test_a_server_that_goes_on_takes_nothing_of_the_life_before(runs: Callable[.
     run = runs(2, past=Past(standing, {0: order}))
     assert run.server.applied == 2
     worker, other = run.worker("one"), run.worker("two")
+    worker.control(e.Started(0, 3, 9))  # it did not know yet that the server was lost
     assert worker.hello().life == 2
+    worker.control(e.Received(0, 9))
     worker.bulk(p.Pull(-1))
     assert worker.hear(p.Version, bulk=True)[0] == p.Version(5, 0, life=2)
     worker.control(p.Ready(5, None, 1))
@@ -191,7 +209,7 @@ def test_a_server_that_goes_on_takes_nothing_of_the_life_before(runs: Callable[.
     other.hello(1)
     other.control(p.Ready(9, None, 1))  # a version of the life before
     assert "it holds version 9, of 5" in other.hear(p.Refusal)[0].why
-    worker.push(1, e.Granted(3, 0, 5, 3, ((2, 4),), 5), 9)  # what was under way when the server was lost
+    worker.push(1, e.Granted(3, 0, 9, 3, ((2, 4),), 9), 9)  # what was under way when the server was lost
     worker.compute(grant)
     worker.push(2, grant, 7)
     assert worker.hear(p.Finished)[0] == p.Finished(6, "complete", True)
@@ -203,7 +221,10 @@ def test_a_run(runs: Callable[[int], Run]) -> None:
     run = runs(1)
     worker = run.worker("one")
     assert worker.hello() == p.Welcome(
-        0, 9, {"batch": 2, "epochs": 1, "workers": 1, "seed": 0, "micro_batch": 0, "look_ahead": False}
+        0,
+        9,
+        {"batch": 2, "epochs": 1, "workers": 1, "seed": 0, "micro_batch": 0, "look_ahead": False},
+        run="run",
     )
     worker.bulk(p.Fetch())
     assert worker.whole(p.Constants, 9) == brief(b"constants")
@@ -283,6 +304,7 @@ def test_who_says_hello_again_is_one_worker(runs: Callable[[int], Run]) -> None:
     # All that was granted before is granted again, and nobody waits for the one it was before.
     for version in (1, 2):
         grant, _ = worker.hear(e.Granted)
+        worker.receive(grant.min_version)
         worker.compute(grant)
         worker.push(version, grant, version)
     assert worker.hear(p.Finished)[0] == p.Finished(2, "complete", True)
@@ -303,6 +325,7 @@ def test_who_leaves_in_the_middle_of_a_push_may_come_back(runs: Callable[[int], 
     worker.hear(p.Welcome)
     for version in (1, 2):
         grant, _ = worker.hear(e.Granted)
+        worker.receive(grant.min_version)
         worker.compute(grant)
         worker.push(version + 1, grant, 10 + version)
     assert worker.hear(p.Finished)[0] == p.Finished(2, "complete", True)
@@ -321,6 +344,7 @@ def test_a_push_with_a_hole_is_asked_for_anew(runs: Callable[[int], Run]) -> Non
     worker.control(p.Ready(0, None, 1))
     for version in (1, 2):
         grant, _ = worker.hear(e.Granted)
+        worker.receive(grant.min_version)
         worker.compute(grant)
         worker.push(1 + version, grant, version)
     assert worker.hear(p.Finished)[0] == p.Finished(2, "complete", True)
@@ -369,6 +393,8 @@ def test_a_push_that_is_too_long_ends_the_worker_not_the_run(runs: Callable[[int
     while computed < 4:
         grant, indices = good.hear(e.Granted)
         computed += len(indices) // 8
+        good.bulk(p.Pull(grant.min_version - 1))  # nobody computes on parameters that are not there yet
+        good.whole(p.Version, SIZE)
         good.compute(grant)
         good.push(grant.ticket, grant, 2)
     assert good.hear(p.Finished)[0] == p.Finished(2, "complete", True)

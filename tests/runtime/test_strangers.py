@@ -107,7 +107,7 @@ def test_strangers(launch: Launch, context: zmq.Context[Any]) -> None:
     counted_once(run, "balanced")
     assert {event.worker for event in run.events(e.Joined)} == {0, 1}
     texts = [note.text for note in run.notes(WarningNote)]
-    assert "a connection without this run's token was refused" in texts
+    assert "refused: a connection without this run's token (from 127.0.0.1)" in texts
 
 
 HANGING = """

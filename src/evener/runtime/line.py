@@ -11,9 +11,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
+import msgspec
 import zmq
 
 from . import protocol as p
+from .keys import WorkerKeys
 from .numeric import Buffer
 from .transport import Dialer, process_name
 
@@ -28,6 +30,9 @@ LOST = 900.0
 
 BEAT = 1.0
 """Seconds between two signs of life."""
+
+REFUSED_TOKEN = "refused this run's token: is another run listening on that port?"
+REFUSED_KEY = "does not allow this worker's key (any more): make one with 'evener keys' on its machine"
 
 Hear = Callable[[p.Message, Buffer], None]
 """Called in the I/O thread, with the lock held, for each message. The bytes may be kept."""
@@ -44,11 +49,12 @@ class Line:
     """The connection of one worker process.
 
     Args:
-        address, token: of the server and the run.
+        address, secret: of the server; of the run, or this worker's keys.
         hello: says who this process is; said again when the server has given it up.
         control, bulk: hear what comes on either connection, and is not for the line itself.
         lost: called in the I/O thread, with the lock held, when the bulk connection alone has ended: whatever was under
             way on it may be lost. It comes back by itself.
+        plain_outside: as the dialer's.
 
     Attributes:
         changed: the lock and condition of all that both threads touch.
@@ -57,17 +63,25 @@ class Line:
     """
 
     def __init__(
-        self, address: str, token: str, hello: p.Hello, control: Hear, bulk: Hear, lost: Callable[[], None]
+        self,
+        address: str,
+        secret: str | WorkerKeys,
+        hello: p.Hello,
+        control: Hear,
+        bulk: Hear,
+        lost: Callable[[], None],
+        plain_outside: bool = False,
     ) -> None:
         self.changed = threading.Condition(threading.Lock())
         self.welcome: p.Welcome | None = None
         self.finished: p.Finished | None = None
         self._address = address
+        self._refused = REFUSED_TOKEN if isinstance(secret, str) else REFUSED_KEY
         self._hello = hello
         self._on_control = control
         self._on_bulk = bulk
         self._on_lost = lost
-        self._dialer = Dialer(address, token, process_name())
+        self._dialer = Dialer(address, secret, process_name(), plain_outside=plain_outside)
         # Apart: what is decided is not to wait for bulk to be copied.
         self._words: deque[bytes] = deque()
         self._outbox: deque[_Outgoing] = deque()
@@ -174,9 +188,7 @@ class Line:
                 with self.changed:
                     self._on_bulk(message, chunk.buffer)
             if dialer.events in ready and dialer.refused():
-                raise RunError(
-                    f"the server at {self._address} refused this run's token: is another run listening on that port?"
-                )
+                raise RunError(f"the server at {self._address} {self._refused}")
             if dialer.bulk_events in ready and dialer.bulk_lost():
                 with self.changed:
                     self._on_lost()
@@ -203,6 +215,8 @@ class Line:
                     if self.welcome is not None:
                         return  # to a greeting that was repeated
                     self.welcome = message
+                    if message.run:  # who answers there later must be of the same run
+                        self._hello = msgspec.structs.replace(self._hello, run=message.run)
                     self._joined = True
                 case p.Finished():
                     self.finished = message

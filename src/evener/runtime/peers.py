@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,6 +9,8 @@ import zmq
 
 from . import protocol as p
 from .numeric import Buffer
+from .refusals import printable
+from .versions import UNKNOWN, Versions, too_far
 
 SILENCE = 15.0
 """Seconds after which a worker that says nothing counts as gone (its I/O thread speaks every second)."""
@@ -18,19 +19,37 @@ ROLL_CALL = 1.0
 """Seconds between two signs of life, and between two looks for workers that give none."""
 
 
+ALLOWANCE, PER_TICKET = 50, 6
+"""Reports that a worker may make from the beginning, and more for each ticket: it began, ended, was pushed ..."""
+
+
 @dataclass(slots=True)
 class Peer:
     """A worker's process.
 
-    ``heard`` is when it last said something; ``joined`` whether it is ready for tickets; ``readable`` whether its
-    memory can be read here.
+    ``heard`` is when it last said something; ``user`` what its connections were let in as; ``near`` whether it is on
+    this machine; ``joined`` whether it is ready for tickets; ``readable`` whether its memory can be read here;
+    ``allowance`` how much it may still report.
     """
 
     name: bytes
     worker: int
     heard: float
+    user: str = ""
+    near: bool = False
     joined: bool = False
     readable: bool = False
+    allowance: int = ALLOWANCE
+
+    def spend(self) -> None:
+        """It reports something, which is recorded.
+
+        Raises:
+            ProtocolError: more than its tickets, and the versions that there were, give reason for.
+        """
+        self.allowance -= 1
+        if self.allowance < 0:
+            raise p.ProtocolError("it reports more than there is to report")
 
 
 class Peers:
@@ -61,14 +80,23 @@ class Peers:
         """The peer that is this worker."""
         return self._by_worker.get(worker)
 
-    def add(self, name: bytes, index: int, now: float) -> Peer:
+    def of(self, user: str) -> int:
+        """How many came with this key."""
+        return sum(peer.user == user for peer in self._by_name.values())
+
+    def add(self, name: bytes, index: int, now: float, user: str = "", near: bool = False) -> Peer:
         """Welcome a process: as the worker ``index`` that it asks to be, or another where there is one."""
         worker = index
         if worker < 0 or worker in self._by_worker:
             worker = max([-1, *self._by_worker]) + 1
-        peer = Peer(name, worker, now)
+        peer = Peer(name, worker, now, user, near)
         self._by_name[name] = self._by_worker[worker] = peer
         return peer
+
+    def allow(self, reports: int) -> None:
+        """There is something to report for all."""
+        for peer in self._by_name.values():
+            peer.allowance += reports
 
     def remove(self, peer: Peer) -> None:
         """It is gone."""
@@ -110,9 +138,10 @@ class Peers:
 
     def _send(self, connection: bytes, frames: list[bytes], chunk: Buffer | None = None) -> bool:
         try:
-            self._socket.send_multipart([connection, *frames], 0 if chunk is None else zmq.SNDMORE)
+            # Never waiting: who has stopped reading is not to stop all.
+            self._socket.send_multipart([connection, *frames], zmq.DONTWAIT | (0 if chunk is None else zmq.SNDMORE))
             if chunk is not None:
-                self._socket.send(chunk, copy=False)
+                self._socket.send(chunk, zmq.DONTWAIT, copy=False)
         except zmq.ZMQError as error:
             if error.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                 return False
@@ -120,24 +149,37 @@ class Peers:
         return True
 
 
-def objection(hello: p.Hello, run: str, entries: list[p.Entry]) -> str:
-    """Why who says this cannot take part in the run with a model of these ``entries``; empty if it can."""
+def objection(
+    hello: p.Hello, run: str, entries: list[p.Entry], versions: Versions = UNKNOWN, data: p.DataMark | None = None
+) -> str:
+    """Why who says this cannot take part in the run with a model of these ``entries``; empty if it can.
+
+    ``versions`` are the server's; ``data`` is its data set, where that is compared.
+    """
     if hello.protocol != p.PROTOCOL:
         return f"the server speaks protocol {p.PROTOCOL}, this worker {hello.protocol}: install the same evener"
-    if hello.run != run:
+    if hello.run and hello.run != run:
         return f"this server runs {run}, not {hello.run}"
+    if why := too_far(versions, hello.versions):
+        return why
+    if data is not None and hello.data is not None and (why := _other_data(data, hello.data)):
+        return why
     if difference := p.mismatch(entries, hello.entries):
         return f"the model differs: {difference}. Every process must build the same model."
     return ""
 
 
-def flaw(ready: p.Ready, version: int) -> str:
-    """Why nobody can be ready like this, of whose run ``version`` is the newest; empty if one can."""
-    if not 0 <= ready.version <= version:
-        return f"it holds version {ready.version}, of {version} that there are"
-    numbers = [ready.imports_s, ready.probe_s, *([] if ready.pace is None else [ready.pace])]
-    if not all(math.isfinite(number) and number >= 0 for number in numbers) or ready.pace == 0:
-        return "its pace is no positive number, or a time no number of seconds"
+def _other_data(server: p.DataMark, worker: p.DataMark) -> str:
+    remedy = "Copy the server's data set to this machine, or let the script find it."
+    if server.samples != worker.samples:
+        return f"the data set has {worker.samples} samples here, but {server.samples} on the server. {remedy}"
+    if server.digest and worker.digest.startswith("!"):
+        return f"the data set cannot be loaded here ({printable(worker.digest[1:])}). {remedy}"
+    if server.digest and worker.digest and server.digest != worker.digest:
+        return (
+            f"the data set has as many samples as the server's ({server.samples}), but others. {remedy} If the data "
+            "are the same and only decoded otherwise here, start the server with --compare-data length."
+        )
     return ""
 
 

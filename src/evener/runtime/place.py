@@ -48,8 +48,10 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         index: the worker's number, from 0 (-1 for the server).
         workers: how many workers are expected.
         address: ``tcp://HOST:PORT`` of the server.
-        token: the run's shared secret.
-        run: the run's id.
+        token: the run's shared secret, where there are no keys.
+        keys: folder with this process's keys; empty: there are none, and only this machine takes part.
+        compare_data: ``samples``: workers must have the server's data set; ``length``: one as long. With keys only.
+        run: the run's id; empty for a worker that does not know it.
         record: folder in which the server writes ``record.jsonl`` (empty: nowhere); a ``limit`` worker writes
             ``rate-INDEX.json``.
         targets: metrics whose reaching is noted.
@@ -70,6 +72,8 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     address: str
     token: str
     run: str
+    keys: str = ""
+    compare_data: Literal["samples", "length"] = "samples"
     index: int = -1
     workers: int = 1
     policy: PolicyChoice = PolicyChoice()

@@ -9,8 +9,9 @@ from __future__ import annotations
 import msgspec
 
 from ..core import events as e
+from .versions import Versions
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Raised whenever a message changes its meaning."""
 
 CHUNK = 1 << 20
@@ -45,9 +46,17 @@ class Offer(msgspec.Struct, frozen=True, array_like=True):
     size: int
 
 
+class DataMark(msgspec.Struct, frozen=True, array_like=True):
+    """What two copies of a data set must agree on: how many ``samples``, and a ``digest`` of a few (empty: unknown)."""
+
+    samples: int
+    digest: str = ""
+
+
 class Hello(msgspec.Struct, frozen=True):
     """Worker, first of all: who it is and what its model looks like.
 
+    ``run`` is empty where it does not know: who comes from elsewhere is told in the :class:`Welcome`.
     Who can map what is offered can read this worker's memory (``None``: it has none to share).
     """
 
@@ -59,6 +68,8 @@ class Hello(msgspec.Struct, frozen=True):
     pid: int
     device: str
     offer: Offer | None = None
+    versions: Versions = Versions()
+    data: DataMark | None = None
 
 
 class Welcome(msgspec.Struct, frozen=True):
@@ -73,6 +84,7 @@ class Welcome(msgspec.Struct, frozen=True):
     settings: dict[str, int | float | bool]
     offer: Offer | None = None
     reads: bool = False
+    run: str = ""
     life: int = 0
 
 

@@ -15,13 +15,19 @@ from ..core.coordinator import Coordinator
 from ..trace import EpochSaid, Writer
 from . import protocol as p
 from .bulk.server import LostError, ServerBulk
-from .numeric import Buffer, ServerNumeric, loss_of
+from .conduct import Report, Said, flaw
+from .numeric import Buffer, ServerNumeric, Verdict, loss_of
 from .past import Past
-from .peers import Peer, Peers, flaw, objection, way
+from .peers import PER_TICKET, Peer, Peers
+from .reception import Reception
+from .refusals import printable
 from .transport import Listener
 
 FAREWELL = 10.0
 """Seconds that workers get to fetch the final parameters."""
+
+METRICS = 1000
+"""Different metrics of a run; workers may not log more."""
 
 
 class Server:
@@ -37,8 +43,10 @@ class Server:
         on_epoch: called at an epoch's end, with its command and the time. Both are called in the loop thread.
         memory: share memory with the workers of this host.
         past: where the run stands; ``coordinator`` and ``numeric`` stand there, too.
+        data: the server's data set, which workers must have, too; ``None``: it is not compared.
 
     Attributes:
+        refusals: who was turned away.
         ended: the epochs that are over.
         between: called in the loop thread whenever nothing is half done: no step is under way.
     """
@@ -54,13 +62,13 @@ class Server:
         on_epoch: Callable[[c.EndEpoch, float], None],
         memory: bool = False,
         past: Past | None = None,
+        data: p.DataMark | None = None,
     ) -> None:
         past = past or Past()
         self.listener = listener
         self.coordinator = coordinator
         self.numeric = numeric
         self.writer = writer
-        self.run_id = run
         self.finish: c.Finish | None = None
         self.farewell = FAREWELL
         self.applied = past.applied
@@ -70,7 +78,6 @@ class Server:
         self._on_metrics = on_metrics
         self._on_epoch = on_epoch
         self._peers = Peers(listener.socket)
-        self._life = past.standing.resumed
         self._bulk = ServerBulk(
             numeric.publish(),
             numeric.constants(),
@@ -79,14 +86,28 @@ class Server:
             self._peers.say,
             memory,
             past.standing.version,
-            self._life,
+            past.standing.resumed,
         )
         self._posted: deque[Callable[[], None]] = deque()
         self._pushes: dict[tuple[int, int], tuple[p.Push, Buffer]] = {}
         self._orders = dict(past.orders)
         self._origin = time.monotonic()
-        self._strangers = 0
         self._arrivals = 0
+        self._names: set[str] = set()
+        self._reception = Reception(
+            listener,
+            self._peers,
+            self._bulk,
+            coordinator,
+            writer,
+            self._tell,
+            self.now,
+            run=run,
+            entries=numeric.entries,
+            data=data,
+            life=past.standing.resumed,
+        )
+        self.refusals = self._reception.refusals
 
     @property
     def orders(self) -> dict[int, Buffer]:
@@ -116,6 +137,7 @@ class Server:
         while self.finish is None:
             self._round(poller)
         self.writer.flush(self.now())  # before the workers go: who reads along must know that they may
+        self.refusals.tell(self.now(), last=True)
         until = self.now() + self.farewell
         for peer in self._peers:
             self._tell_end(peer, self.finish)
@@ -134,11 +156,10 @@ class Server:
         # make its workers look late.
         self._receive_all()
         if self.listener.news_socket in ready:
-            self._news()
+            self._reception.news(self._receive_all)
         if self.now() >= self._peers.next_call:
             self.writer.flush(self.now())
-            for peer, why in self._peers.roll_call(self.now()):
-                self._gone(peer, why)
+            self._reception.patrol()
         deadline = self.coordinator.deadline()
         if deadline is not None and self.now() >= deadline:
             self._tell(e.Tick())
@@ -156,22 +177,26 @@ class Server:
         except zmq.Again:
             return False
         name = bytes(frames[0].buffer).partition(b"/")[0]
+        if not self._reception.hears(name, frames):
+            return True
         try:
-            if len(frames) < 2:
-                raise p.ProtocolError("a message without a body")
+            if not 2 <= len(frames) <= 3:
+                raise p.ProtocolError(f"a message of {len(frames)} frames")
             message = p.decode(frames[1].buffer)
-            self._hear(name, message, frames[2].buffer if len(frames) > 2 else memoryview(b""))
+            self._hear(name, message, frames[2].buffer if len(frames) > 2 else memoryview(b""), frames[1])
         except p.ProtocolError as error:
-            self._refuse(name, f"protocol error: {error}")
+            self._reception.refuse(name, f"protocol error: {error}", frames[-1])
         except LostError as error:
-            self._again(name, str(error))
+            self._reception.send_back(name, str(error))
         return True
 
     # What workers say ---------------------------------------------------------------------------------------
 
-    def _hear(self, name: bytes, message: p.Message, payload: Buffer) -> None:
+    def _hear(self, name: bytes, message: p.Message, payload: Buffer, frame: zmq.Frame) -> None:
         if isinstance(message, p.Hello):
-            self._welcome(name, message)
+            welcomed = self._reception.greet(name, message, frame)
+            if welcomed is not None and self.finish is not None:  # too late to help, in time for the result
+                self._tell_end(welcomed, self.finish)
             return
         peer = self._peers.named(name)
         if peer is None:
@@ -179,6 +204,10 @@ class Server:
                 self._peers.say(name, p.Rejoin())
             return
         peer.heard = self.now()
+        if isinstance(message, Report) and (not peer.joined or message.worker != peer.worker):
+            return  # of a membership that is over, and maybe of one with a server that was lost
+        if isinstance(message, Said) and (why := flaw(message, self._bulk.version)):
+            raise p.ProtocolError(why)
         match message:
             case p.Fetch():
                 self._bulk.fetch(name)
@@ -190,81 +219,35 @@ class Server:
                 if (whole := self._bulk.push(name, message, payload)) is not None:
                     self._arrived(peer, *whole)
             case p.Ready():
-                self._joined(peer, message)
+                self._reception.join(peer, message)
             case p.Leave(reason, cpu_s):
                 self.workers_cpu[peer.worker] = cpu_s
-                self._gone(peer, reason)
+                self._reception.see_out(peer, printable(reason))
             case p.Alive(cpu_s):
                 self.workers_cpu[peer.worker] = cpu_s
             case e.Started() | e.Computed() | e.Declined() | e.Released() | e.Received():
-                if message.worker == peer.worker and peer.joined:
-                    self._tell(message)
+                peer.spend()
+                self._tell(message)
             case _:
                 raise p.ProtocolError(f"{type(message).__name__} is not for a worker to say")
-
-    def _welcome(self, name: bytes, hello: p.Hello) -> None:
-        if why := objection(hello, self.run_id, self.numeric.entries):
-            self._refuse(name, why)
-            return
-        old = self._peers.named(name)
-        if old is not None and not old.joined:
-            self._say_welcome(old)  # it repeats its greeting: the answer may be lost, or on its way
-            return
-        if old is not None:
-            self._gone(old, "it began anew")
-        peer = self._peers.add(name, hello.index, self.now())
-        peer.readable = self._bulk.join(name, hello.offer)
-        note = {"worker": peer.worker, "name": f"worker {peer.worker}", "pid": hello.pid, "host": hello.host}
-        self.writer.note(self.now(), "worker", **note, device=hello.device)
-        self._say_welcome(peer)
-        if self.finish is not None:  # too late to help, in time for the result
-            self._tell_end(peer, self.finish)
-
-    def _say_welcome(self, peer: Peer) -> None:
-        settings = self.coordinator.state.settings
-        terms: dict[str, int | float | bool] = {
-            "batch": settings.batch,
-            "epochs": settings.epochs,
-            "workers": settings.workers,
-            "seed": settings.seed,
-            "micro_batch": settings.micro_batch,
-            "look_ahead": self.coordinator.policy.collects and self.coordinator.policy.look_ahead,
-        }
-        constants, offer = len(self._bulk.constants), self._bulk.offer
-        self._peers.say(peer.name, p.Welcome(peer.worker, constants, terms, offer, peer.readable, self._life))
-
-    def _joined(self, peer: Peer, ready: p.Ready) -> None:
-        if peer.joined:
-            raise p.ProtocolError("Ready was said before")
-        if why := flaw(ready, self._bulk.version):
-            raise p.ProtocolError(why)
-        peer.joined = True
-        note = {"worker": peer.worker, "imports_s": ready.imports_s, "probe_s": ready.probe_s}
-        how = {"bulk": way(down=ready.reads, up=peer.readable), "channels_last": ready.channels_last}
-        self.writer.note(self.now(), "start", **note, **how)
-        self._tell(e.Joined(peer.worker, ready.version, ready.pace, max(1, min(ready.lookahead, 8))))
 
     def _tell_end(self, peer: Peer, finish: c.Finish) -> None:
         self._peers.say(peer.name, p.Finished(self._bulk.version, finish.reason, finish.ok))
 
-    def _refuse(self, name: bytes, why: str) -> None:
-        self._peers.say(name, p.Refusal(why))
-        self.writer.note(self.now(), "warning", text=f"a worker was refused: {why}")
-        if peer := self._peers.named(name):
-            self._gone(peer, why)
-
-    def _again(self, name: bytes, why: str) -> None:
-        """What this worker has under way is lost: its tickets are others', and it may join again."""
-        if peer := self._peers.named(name):
-            self._gone(peer, why)
-            self._peers.say(name, p.Rejoin())
-
     def _arrived(self, peer: Peer, head: p.Push, whole: Buffer) -> None:
+        if self.finish is not None:
+            return  # nobody will ask for it, or let it go
+        peer.spend()
+        member = self.coordinator.state.members.get(peer.worker)
+        own = member is not None and all(ticket in member.tickets for ticket in head.tickets)
+        if own and max(head.versions) > self._bulk.version:
+            raise p.ProtocolError(f"it holds version {max(head.versions)}, of {self._bulk.version} that there are")
         # The server's own number: a worker's would begin anew when its process does.
         number = self._arrivals
         self._arrivals += 1
         self._pushes[peer.worker, number] = head, whole
-        verdict = self.numeric.verdict(head, whole)
+        # What is not its own is not looked at: the coordinator drops it.
+        verdict = self.numeric.verdict(head, whole) if own else Verdict("some of its tickets are not this worker's")
         weight = head.weight if math.isfinite(head.weight) else 0.0
         loss = loss_of(head.metrics)
         self._tell(
@@ -275,6 +258,12 @@ class Server:
         if not self.coordinator.state.members.get(peer.worker):
             self._let_go(peer.worker, number)
 
+    def _known(self, metrics: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        """Those that there is room for: what workers make up is not to fill the memory."""
+        if len(self._names) < METRICS:
+            self._names.update(list(metrics)[: METRICS - len(self._names)])
+        return {name: sums for name, sums in metrics.items() if name in self._names}
+
     def _let_go(self, worker: int, push: int) -> None:
         """The contribution is not needed any more, nor the worker's memory that it may lie in."""
         head, payload = self._pushes.pop((worker, push), (None, None))
@@ -284,26 +273,6 @@ class Server:
         peer = self._peers.numbered(worker)
         if head.offer is not None and peer is not None:
             self._peers.say(peer.name, p.Taken(head.offer.key))
-
-    def _gone(self, peer: Peer, reason: str) -> None:
-        self._peers.remove(peer)
-        self._bulk.forget(peer.name)
-        if peer.joined:
-            self._tell(e.Left(peer.worker, reason))
-
-    def _news(self) -> None:
-        """Connections ended, or strangers knocked."""
-        ended, strangers = self.listener.news()
-        if strangers and not self._strangers:
-            self.writer.note(self.now(), "warning", text="a connection without this run's token was refused")
-        self._strangers += strangers
-        if ended:
-            lost = self._peers.unreachable()
-            if lost:
-                self._receive_all()  # a goodbye may have come since
-            for peer in lost:
-                if self._peers.named(peer.name) is peer:
-                    self._gone(peer, "its connection ended")
 
     # What the coordinator says ------------------------------------------------------------------------------
 
@@ -329,8 +298,8 @@ class Server:
                 self.numeric.accumulate(step, head, payload, factor)
                 self._let_go(worker, push)
                 self.applied += samples
-                if head.metrics:
-                    self._on_metrics(head.metrics)
+                if metrics := self._known(head.metrics):
+                    self._on_metrics(metrics)
             case c.Discard(worker, push):
                 self._let_go(worker, push)
             case c.Revoke(worker, ticket):
@@ -341,6 +310,7 @@ class Server:
                 self.numeric.step(command)
                 return e.StepDone(version, time.monotonic() - began)
             case c.Publish(version):
+                self._peers.allow(2)
                 self._bulk.publish(version, self.numeric.publish(self._bulk.room()))
             case c.DrawEpoch(epoch):
                 self._orders[epoch] = self.numeric.draw(epoch)
@@ -361,4 +331,5 @@ class Server:
             order = self._orders[grant.epoch]
             indices = b"".join(order[start * 8 : stop * 8] for start, stop in grant.ranges)
             message = e.Granted(grant.ticket, grant.epoch, grant.step, grant.group, grant.ranges, grant.min_version)
+            peer.allowance += PER_TICKET
             self._peers.say(peer.name, message, indices)

@@ -2,59 +2,97 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import os
 import threading
 from collections.abc import Mapping
 
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None  # type: ignore[assignment]
+
 import zmq
-from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils import monitor
 
+from . import addresses
+from .connections import Connections
+from .gate import DOMAIN, USER, Gate
+from .keys import ServerKeys, WorkerKeys
 from .protocol import MAX_MESSAGE
 
-DOMAIN = "evener"
-USER = "evener"
-"""The PLAIN user name; the password is the run's token."""
+WAITING = 64
+"""Messages of one connection that wait to be read at most; its peer waits, too, then."""
 
-log = logging.getLogger("evener")
+QUEUE = 1000
+"""Messages that wait for one connection to take them, unless more are needed; who takes none is cut off."""
+
+FILES = 1 << 16
+"""Descriptors that a server asks its system for: idle connections are not to keep others out."""
+
+_FAILED = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+"""Who speaks, but wrongly. Who hangs up without a word was looking whether anybody is there."""
 
 
 class PortInUseError(OSError):
     """Another process listens there."""
 
 
+class OpenAddressError(ValueError):
+    """Others could reach this address, and nothing would be encrypted."""
+
+
 class Listener:
-    """The server's socket: one port, PLAIN against the run's token, nothing read from those who lack it.
+    """The server's socket: one port, and nothing read from those whom the gate does not let in.
 
     Args:
-        address: ``tcp://127.0.0.1:PORT``.
-        token: the run's secret.
+        address: ``tcp://HOST:PORT``.
+        secret: the run's token (PLAIN), for this machine alone; or the server's keys (CURVE: both ends prove who they
+            are, and all is encrypted).
+        queue: messages that wait for one connection to take them, at most.
+        plain_outside: allow a token on an address that others can reach. It then crosses the network as it is, and so
+            does all else. For networks where nobody else is, such as the benchmarks' own. Nothing but this allows it.
 
     Raises:
+        OpenAddressError: others can reach the address, and there are no keys.
         PortInUseError: the port is taken.
+        addresses.AddressError: the host is not known.
     """
 
-    def __init__(self, address: str, token: str) -> None:
+    def __init__(
+        self, address: str, secret: str | ServerKeys, *, queue: int = QUEUE, plain_outside: bool = False
+    ) -> None:
+        self._keys = secret if isinstance(secret, ServerKeys) else None
+        # Resolved once: what is judged is what is bound.
+        host, _, port = address.removeprefix("tcp://").rpartition(":")
+        numeric = addresses.resolve(host.strip("[]"))
+        if self._keys is None and not plain_outside:
+            refuse_open(address, "listen", numeric)
+        _want_descriptors()
         self.context = zmq.Context()
-        self._authenticator = ThreadAuthenticator(self.context, log=_quiet_log())
-        self._authenticator.start()
-        self._authenticator.configure_plain(domain=DOMAIN, passwords={USER: token})
+        self.connections = Connections()
+        self._gate = Gate(self.context, secret)
         self.socket: zmq.Socket[bytes] = self.context.socket(zmq.ROUTER)
-        self.socket.plain_server = True
+        if self._keys is None:
+            self.socket.plain_server = True
+        else:
+            self.socket.curve_server = True
+            self.socket.curve_publickey, self.socket.curve_secretkey = self._keys.public, self._keys.secret
         self.socket.zap_domain = DOMAIN.encode()
         self.socket.linger = 1000
         self.socket.maxmsgsize = MAX_MESSAGE
-        # Bounded by the protocol (one version under way to a worker, two pushes from one), and never by dropping.
-        self.socket.sndhwm = 0
+        # Never by dropping: who is full waits, or is told that it is not there.
+        self.socket.rcvhwm = WAITING
+        self.socket.sndhwm = queue
         self.socket.router_mandatory = True
         self.socket.router_handover = True
+        self.socket.ipv6 = ":" in numeric[0]
         self.news_socket: zmq.Socket[bytes] = self.socket.get_monitor_socket(
-            zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+            zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | _FAILED
         )
         self.wake = Wake(self.context)
         try:
-            self.socket.bind(address)
+            self.socket.bind(f"tcp://{addresses.join(numeric[0], port)}")
         except zmq.ZMQError as error:
             self.close()
             raise PortInUseError(
@@ -62,14 +100,30 @@ class Listener:
                 "Choose another port, or none to have one chosen."
             ) from error
 
-    def news(self) -> tuple[int, int]:
-        """How many connections ended, and how many were refused for lack of the token, since the last call."""
-        ended = strangers = 0
+    def news(self) -> tuple[int, list[tuple[str, str]]]:
+        """How many connections ended, and who was turned away and why, since the last call."""
+        ended, failed = 0, 0
+        strangers: list[tuple[str, str]] = []
         while self.news_socket.poll(0):
-            event = _read(self.news_socket)["event"]
-            ended += event == zmq.EVENT_DISCONNECTED
-            strangers += event == zmq.EVENT_HANDSHAKE_FAILED_AUTH
+            news = _read(self.news_socket)
+            event, value = int(str(news["event"])), int(str(news["value"]))
+            if event == zmq.EVENT_ACCEPTED:
+                self.connections.opened(value)
+            elif event & _FAILED:
+                failed += 1
+            else:
+                ended += 1
+                peer = self.connections.closed(value)
+                if failed:  # its end follows on it
+                    failed -= 1
+                    strangers.append((peer, "a connection with a wrong key, or that speaks otherwise than this server"))
+        while self._gate.refused:
+            strangers.append(self._gate.refused.popleft())
         return ended, strangers
+
+    def allowed(self) -> dict[str, str] | None:
+        """Who may take part at this moment, by the user id that their messages carry; ``None``: whoever got in."""
+        return None if self._keys is None else self._keys.allowed()
 
     def close(self) -> None:
         """Close everything; what is queued gets a second to leave."""
@@ -77,7 +131,7 @@ class Listener:
         self.news_socket.close(linger=0)
         self.wake.close()
         self.socket.close()
-        self._authenticator.stop()
+        self._gate.close()
         self.context.term()
 
 
@@ -86,14 +140,20 @@ class Dialer:
 
     Args:
         address: the server's.
-        token: the run's secret.
+        secret: the run's token, or this worker's keys: then nobody is talked to but who has the server's.
         name: of this process, unique.
+        plain_outside: as the :class:`Listener`'s.
+
+    Raises:
+        OpenAddressError: others can reach the address, and there are no keys.
     """
 
-    def __init__(self, address: str, token: str, name: str) -> None:
+    def __init__(self, address: str, secret: str | WorkerKeys, name: str, *, plain_outside: bool = False) -> None:
+        if isinstance(secret, str) and not plain_outside:
+            refuse_open(address, "dial")
         self.context = zmq.Context()
-        self.control = self._socket(token, name + "/control")
-        self.bulk = self._socket(token, name + "/bulk")
+        self.control = self._socket(address, secret, name + "/control")
+        self.bulk = self._socket(address, secret, name + "/bulk")
         # Before it dials: a refusal can be here at once, and is told once.
         self.events: zmq.Socket[bytes] = self.control.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
         self.bulk_events: zmq.Socket[bytes] = self.bulk.get_monitor_socket(zmq.EVENT_DISCONNECTED)
@@ -101,11 +161,11 @@ class Dialer:
         self.bulk.connect(address)
         self.wake = Wake(self.context)
 
-    def _socket(self, token: str, name: str) -> zmq.Socket[bytes]:
+    def _socket(self, address: str, secret: str | WorkerKeys, name: str) -> zmq.Socket[bytes]:
         socket: zmq.Socket[bytes] = self.context.socket(zmq.DEALER)
         socket.identity = name.encode()
-        socket.plain_username = USER.encode()
-        socket.plain_password = token.encode()
+        prove(socket, secret)
+        socket.ipv6 = address.startswith("tcp://[")
         socket.linger = 1000
         socket.sndhwm = 0
         socket.rcvhwm = 0
@@ -176,11 +236,41 @@ def _read(socket: zmq.Socket[bytes]) -> Mapping[str, object]:
     return monitor.recv_monitor_message(socket)
 
 
-def _quiet_log() -> logging.Logger:
-    """The authenticator logs each handshake; only refusals are of interest."""
-    quiet = logging.getLogger("evener.handshake")
-    quiet.setLevel(logging.ERROR)
-    return quiet
+def prove(socket: zmq.Socket[bytes], secret: str | WorkerKeys) -> None:
+    """Let a socket that dials say who it is."""
+    if isinstance(secret, WorkerKeys):
+        socket.curve_serverkey = secret.server
+        socket.curve_publickey, socket.curve_secretkey = secret.public, secret.secret
+    else:
+        socket.plain_username, socket.plain_password = USER.encode(), secret.encode()
+
+
+def refuse_open(address: str, verb: str, numeric: list[str] | None = None) -> None:
+    """Without keys only what stays on this machine may be spoken. ``numeric`` is what the host means, if that is known.
+
+    Raises:
+        OpenAddressError: others can reach ``address``.
+    """
+    host = address.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+    ips = addresses.resolve(host) if numeric is None else numeric
+    if any(addresses.reaches_out(ip) for ip in ips):
+        meant = "" if ips == [host] else f" (which means {', '.join(ips)})"
+        raise OpenAddressError(
+            f"{host}{meant} is an address that other machines can reach, and there are no keys to {verb} there with. "
+            "Make them with 'evener keys DIR NAME ...' and give --keys DIR; without keys only this machine's own "
+            "address works, 127.0.0.1 or [::1]."
+        )
+
+
+def _want_descriptors() -> None:
+    """Each connection needs one; where a shell's usual limit is 1024, strangers could take them all."""
+    if resource is None:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def process_name() -> str:

@@ -20,8 +20,10 @@ from ..core.worker import WorkerCore
 from . import protocol as p
 from .bulk.memory import fill
 from .bulk.worker import Bytes, WorkerBulk
+from .keys import WorkerKeys
 from .line import Line, RunError
 from .numeric import Buffer
+from .versions import here
 
 __all__ = ["Compute", "Install", "Link", "Push", "RunError", "Work"]
 
@@ -65,12 +67,16 @@ class Link:
     """What this worker is to do, and what has come of it.
 
     Args:
-        address, token, run: of the server and the run.
+        address: of the server.
+        secret: the run's token, or this worker's keys.
+        run: the run's id; empty: whichever is there.
         index: this worker's number in the launch.
         entries: what the model looks like.
         parameter_bytes: size of one set of parameters.
         device: for the record.
         memory: share memory with the server, where that can be.
+        data: what its data set must have in common with the server's.
+        plain_outside: as the dialer's.
 
     Attributes:
         generation: how often the server has given this worker up and taken it back.
@@ -79,19 +85,22 @@ class Link:
     def __init__(
         self,
         address: str,
-        token: str,
+        secret: str | WorkerKeys,
         run: str,
         index: int,
         entries: list[p.Entry],
         parameter_bytes: int,
         device: str,
         memory: bool = False,
+        data: p.DataMark | None = None,
+        plain_outside: bool = False,
     ) -> None:
         self.generation = 0
         self._bulk = WorkerBulk(parameter_bytes, memory)
         host, pid = socket.gethostname(), os.getpid()
-        hello = p.Hello(p.PROTOCOL, run, index, entries, host, pid, device, self._bulk.offer)
-        self._line = Line(address, token, hello, self._hear, self._hear_bulk, self._lost_bulk)
+        offer = self._bulk.offer
+        hello = p.Hello(p.PROTOCOL, run, index, entries, host, pid, device, offer, here(), data)
+        self._line = Line(address, secret, hello, self._hear, self._hear_bulk, self._lost_bulk, plain_outside)
         self._bulk.line = self._line
         self._changed = self._line.changed
         self._core: WorkerCore | None = None

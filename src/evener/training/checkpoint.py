@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import random
 import threading
@@ -32,7 +31,7 @@ from ..runtime.server import Server
 from ..runtime.worker import RunError
 from ..trace import Resumed, Writer
 from .account import Account, EpochEnd
-from .chance import put_back
+from .fingerprint import server_mark
 from .master import Master, Snapshot
 from .setup import Setup
 
@@ -78,7 +77,7 @@ class Checkpoints:
         self._script = script
         self._part = part
         self._number = number
-        self._data = data_fingerprint(setup.loader)
+        self._data = _digest_of(setup)
         self._next = 0.0 if part == 1 else place.checkpoint_every  # what it went on from is there
         self._first = True
         self._asked = False
@@ -174,6 +173,11 @@ def _bytes(tensor: torch.Tensor) -> Buffer:
     return memoryview(tensor.numpy().tobytes()[:-1])
 
 
+def _digest_of(setup: Setup) -> str:
+    mark = server_mark(setup.loader.dataset)
+    return mark.digest if mark is not None else ""
+
+
 # Going on ---------------------------------------------------------------------------------------------------
 
 
@@ -227,7 +231,7 @@ class Kept:
                 f"the checkpoint is of a data set with {head.positions} samples an epoch, here are {setup.positions}: "
                 "the run cannot go on with other data"
             )
-        if head.data != data_fingerprint(setup.loader):
+        if head.data != _digest_of(setup):
             raise RunError(
                 "the checkpoint is of another data set of the same size (its samples differ): the run cannot go on "
                 "with other data"
@@ -267,37 +271,7 @@ class Kept:
         ]
 
 
-# Data and chance --------------------------------------------------------------------------------------------
-
-
-def data_fingerprint(loader: DataLoader[Any]) -> str:
-    """What tells a data set from another: its kind, its size, and its first and last sample.
-
-    A sample that is not the same each time it is read (augmented, for one) says nothing and is left out.
-    """
-    data: Any = loader.dataset
-    count = len(data)
-    digest = hashlib.sha256(f"{type(data).__qualname__} {count}".encode())
-    for index in sorted({0, count - 1}) if count else ():
-        try:
-            with put_back():
-                once, again = _digest(data[index]), _digest(data[index])
-        except Exception:  # whatever a data set does that was not made for this
-            continue
-        if once == again:
-            digest.update(once)
-    return digest.hexdigest()[:32]
-
-
-def _digest(sample: Any) -> bytes:
-    if isinstance(sample, dict):
-        return b"".join(_digest(value) for value in sample.values())
-    if isinstance(sample, list | tuple):
-        return b"".join(map(_digest, sample))
-    if isinstance(sample, torch.Tensor | np.ndarray):
-        array = np.ascontiguousarray(sample)
-        return hashlib.sha256(f"{array.dtype} {array.shape}".encode() + array.tobytes()).digest()
-    return repr(sample).encode() if isinstance(sample, int | float | str | bytes) else b"?"
+# Chance -----------------------------------------------------------------------------------------------------
 
 
 def chance_state(loader: DataLoader[Any]) -> dict[str, Any]:

@@ -13,13 +13,16 @@ from typing import Any
 
 import torch
 
+from ..runtime.addresses import AddressError
+from ..runtime.keys import KeysError
 from ..runtime.place import Place
+from ..runtime.transport import OpenAddressError, PortInUseError
 from ..runtime.worker import RunError
 from ..simulation.profile import Request
 from . import reproducible
 from .alone import AloneSession
 from .chance import Seeds, set_seed
-from .errors import ScriptError, in_a_line
+from .errors import ScriptError, ScriptValueError, in_a_line
 from .heap import keep_freed_memory
 from .measuring import LimitSession
 from .profiling import ProfileSession
@@ -43,6 +46,17 @@ def join() -> Session:
     if place is None:
         request = Request.here()
         return AloneSession(choose_device("")) if request is None else _to_measure(request)
+    return take(place)
+
+
+def take(place: Place, plain_outside: bool = False) -> Session:
+    """Take this place.
+
+    Args:
+        place: in a run.
+        plain_outside: speak beyond this machine without keys; see :class:`~evener.runtime.transport.Listener`. Only who
+            calls this can say so: it is no part of a place.
+    """
     if place.micro_batch:
         reproducible.begin()
         set_seed(Seeds(place.seed).script(), devices=True)
@@ -54,12 +68,12 @@ def join() -> Session:
     # torch knows no read-only tensors and warns that what arrived, or is shared, could be written to. It is only read.
     warnings.filterwarnings("ignore", message="The given buffer is not writable")
     if place.role == "server":
-        return ServerSession(place, choose_device("cpu" if not place.device else place.device))
+        return ServerSession(place, choose_device("cpu" if not place.device else place.device), plain_outside)
     if place.role == "simulated":
         return SimulatedSession(place, choose_device("cpu" if not place.device else place.device))
     if place.role == "limit":
         return LimitSession(place, choose_device(place.device))
-    return WorkerSession(place, choose_device(place.device))
+    return WorkerSession(place, choose_device(place.device), plain_outside)
 
 
 def _to_measure(request: Request) -> Session:
@@ -78,14 +92,29 @@ def choose_device(wanted: str) -> torch.device:
     """
     if wanted:
         try:
-            return torch.device(wanted)
+            device = torch.device(wanted)
         except RuntimeError as error:
-            raise ValueError(f"no device is called {wanted!r}: use cpu, cuda, cuda:0 … or mps") from error
+            raise ScriptValueError(f"no device is called {wanted!r}: use cpu, cuda, cuda:0 … or mps") from error
+        if why := _missing(device):
+            raise ScriptValueError(f"there is no device {wanted!r} here: {why}")
+        return device
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
+
+
+def _missing(device: torch.device) -> str:
+    """Why a device cannot be used on this machine; empty if it can."""
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            have = f"cuda:0 to cuda:{count - 1}" if count > 1 else "cuda:0" if count else "none of CUDA's"
+            return f"this machine has {have}. Use {'one of these' if count else 'cpu'}, or leave it out."
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        return "this machine, or its torch, has no MPS. Use cpu, or leave it out."
+    return ""
 
 
 def _quiet_errors() -> None:
@@ -97,7 +126,7 @@ def _quiet_errors() -> None:
             reproducible.check_deterministic(error)
         except ScriptError as clearer:
             error = clearer
-        if isinstance(error, RunError):
+        if isinstance(error, RunError | KeysError | AddressError | OpenAddressError | PortInUseError):
             print(f"evener: {error}", file=sys.stderr, flush=True)
         elif isinstance(error, ScriptError):
             print(f"evener: {in_a_line(error, trace)}", file=sys.stderr, flush=True)

@@ -53,6 +53,11 @@ def fetch(
     return loader.collate_fn(_SeededSamples(loader.dataset).__getitems__(keyed(decoded)))
 
 
+def samples_of(dataset: Any, indices: list[int]) -> list[Any]:
+    """These samples, as a DataLoader would ask for them."""
+    return _Samples(dataset).__getitems__(indices)
+
+
 LOOKAHEAD = 4
 """Most tickets a worker with loader processes keeps in its queue."""
 

@@ -22,16 +22,19 @@ from ..core import events as e
 from ..core.coordinator import Coordinator
 from ..core.state import Settings
 from ..runtime.keeping import Keeper
+from ..runtime.keys import ServerKeys
 from ..runtime.place import Place, since
+from ..runtime.protocol import chunks
 from ..runtime.scribe import Scribe
 from ..runtime.server import Server
-from ..runtime.transport import Listener
+from ..runtime.transport import QUEUE, Listener
 from ..runtime.worker import RunError
 from ..trace import HeldError, Writer, set_aside
 from .account import Account, EpochEnd, policy_for
 from .checkpoint import Checkpoints, Kept, set_chance_state
 from .checks import OUTSIDE, check_batch, check_device
 from .errors import ScriptError
+from .fingerprint import server_mark
 from .loader import SeamLoader
 from .master import Master, trained_parameters
 from .metrics import Scalar, number
@@ -54,9 +57,10 @@ class ServerSession(Session):
 
     is_server = True
 
-    def __init__(self, place: Place, device: torch.device) -> None:
+    def __init__(self, place: Place, device: torch.device, plain_outside: bool = False) -> None:
         super().__init__(device)
         self._place = place
+        self._plain_outside = plain_outside
         self._server: Server | None = None
         self._thread: threading.Thread | None = None
         self._changed = threading.Condition()
@@ -85,7 +89,14 @@ class ServerSession(Session):
             self._kept.check(setup, place, self._master)
             self._master.load(self._kept.state)
             self._view.install(self._master.published)
-        self._listener = Listener(place.address, place.token)
+        self._data = server_mark(setup.loader.dataset, place.compare_data) if place.keys else None
+        waiting = len(chunks(self._master.store.parameter_bytes)) + len(chunks(len(self._master.constants())))
+        self._listener = Listener(
+            place.address,
+            ServerKeys(Path(place.keys)) if place.keys else place.token,
+            queue=QUEUE + 2 * waiting,
+            plain_outside=self._plain_outside,
+        )
         folder = place.record or tempfile.mkdtemp(prefix="evener-")
         self._writer = Writer(folder, every=0.0) if place.prompt else Writer(folder)
         self._account = Account(self._writer, place)
@@ -139,6 +150,7 @@ class ServerSession(Session):
             self._end_epoch,
             memory=not place.tcp,
             past=past,
+            data=self._data,
         )
         for unsound in kept.unsound if kept is not None else ():
             self._warn(f"a newer checkpoint was of no use: {unsound}")

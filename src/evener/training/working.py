@@ -6,6 +6,7 @@ import atexit
 import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from ..core.plan import ladder
+from ..runtime.keys import WorkerKeys
 from ..runtime.place import Place, since
 from ..runtime.worker import Compute, Install, Link, Push
 from .batch import BatchInHand
@@ -21,6 +23,7 @@ from .chance import Seeds, put_back, set_seed
 from .checks import OUTSIDE, check_device
 from .contribution import GradientSum
 from .errors import ScriptError
+from .fingerprint import mark_of
 from .guard import Guard
 from .layout import Layout
 from .loader import SeamLoader, TicketLoader, lookahead
@@ -38,9 +41,10 @@ from .warmup import Throttle, probe, synchronize
 class WorkerSession(Session):
     """Drives the user's loop with tickets; contributes on ``optimizer.step()``."""
 
-    def __init__(self, place: Place, device: torch.device) -> None:
+    def __init__(self, place: Place, device: torch.device, plain_outside: bool = False) -> None:
         super().__init__(device)
         self._place = place
+        self._plain_outside = plain_outside
         self._throttle: Throttle | None = None
         self._next: Compute | None = None
         self._batch = BatchInHand()
@@ -63,13 +67,15 @@ class WorkerSession(Session):
         check_device(store.device, self.device)
         self._link = Link(
             place.address,
-            place.token,
+            WorkerKeys.read(Path(place.keys)) if place.keys else place.token,
             place.run,
             place.index,
             store.entries,
             store.parameter_bytes,
             str(self.device),
             memory=not place.tcp,
+            data=mark_of(loader.dataset) if place.keys else None,
+            plain_outside=self._plain_outside,
         )
         atexit.register(self._leave)
         self._terms, constants, install = self._link.open()
@@ -113,7 +119,7 @@ class WorkerSession(Session):
 
     def _seed_apart(self, loader: DataLoader[Any]) -> None:
         """Let this worker draw other numbers than the others, the same ones in each run with the same seed."""
-        seed = Seeds(self._place.seed).worker(self._terms.worker)
+        seed = Seeds(int(self._terms.settings["seed"])).worker(self._terms.worker)
         set_seed(seed, devices=True)
         if loader.generator is not None:
             # It seeds the loader's own processes. The sampler may share it, but only the server draws that.
