@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from ..core import commands as c
 from ..runtime.numeric import Buffer, Verdict
 from ..runtime.protocol import Push
 from .checks import copied
+from .sanity import Sanity
 from .setup import Setup
 from .statistics import Pool
 from .store import FlatStore
@@ -81,6 +81,7 @@ class Master:
         self.push_bytes = self.store.push_bytes
         self._batches: dict[int, _Batch] = {}
         self._spare: list[_Batch] = []
+        self._sanity = Sanity()
         self._published: Buffer = self._pack()
 
     # What the server's loop asks ------------------------------------------------------------------------------
@@ -103,22 +104,17 @@ class Master:
         return memoryview(np.asarray(order, dtype=np.int64).tobytes())
 
     def verdict(self, head: Push, payload: Buffer) -> Verdict:
-        """Whether the contribution is made of finite numbers, and of as many as it should be.
+        """Whether the contribution is made of sane numbers, and of as many as it should be.
 
         One pass over the gradient: its norm is finite if all its values are (and their squares do not overflow).
         """
         if len(payload) != self.push_bytes:
             return Verdict(f"{len(payload)} bytes instead of {self.push_bytes}")
-        if not (math.isfinite(head.weight) and head.weight > 0):
-            return Verdict(f"a weight of {head.weight}")
         if head.present and len(head.present) != len(self.store.parameters):
             return Verdict(f"{len(head.present)} gradient flags for {len(self.store.parameters)} parameters")
         norm = torch.linalg.vector_norm(self._gradient(payload)).item()
-        if not math.isfinite(norm):
-            return Verdict("its gradient has values that are not finite (NaN or infinite)")
-        if not np.isfinite(self._pool(payload).whole).all():
-            return Verdict("its BatchNorm statistics have values that are not finite (NaN or infinite)")
-        return Verdict("ok", norm)
+        flaw = self._sanity.flaw(norm, head.weight, self._pool(payload))
+        return Verdict(flaw) if flaw else Verdict("ok", norm)
 
     def accumulate(self, step: int, head: Push, payload: Buffer, factor: float) -> None:
         """Add ``factor · ḡ`` to the batch gradient of ``step``, and pool the statistics."""
