@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from evener.cli import main
@@ -16,6 +17,8 @@ from evener.core.policies import Balanced
 from evener.core.state import Settings
 from evener.launch import LaunchError, RunOptions, run, to_resume
 from evener.launch.local import TRIES
+from evener.runtime import keys
+from evener.runtime.place import Place
 from evener.trace import Writer, part_path, record_path
 
 from .conftest import FINISHED, PLACE, Kept, Launcher, Script, keep, place_in
@@ -51,6 +54,49 @@ def test_run_id_token_and_port_are_those_of_before(
     assert server["policy"] == {"name": "stale", "options": {"bound": 2}}
     assert server["resume"] == str(folder)
     assert part_path(record_path(folder), 1).exists()
+
+
+def with_keys(folder: Path) -> Place:
+    """A run that was begun with ``evener serve``: the server's place in it."""
+    made = folder / "keys"
+    keys.make(made, ["laptop"])
+    place = msgspec.structs.replace(PLACE, token="", keys=str(made), compare_data="length")
+    keep(folder / "one", place=place)
+    record(folder / "one")
+    return place
+
+
+def test_a_server_keeps_its_keys_its_port_and_its_run(
+    script: Script, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evener.cli._report.conclude", lambda result, *_: result.code)
+    place = with_keys(tmp_path)
+    assert main(["serve", str(script(SHOW % FINISHED)), "--resume", str(tmp_path / "one")]) == 0
+    (resumed,) = (place_in(line) for line in capfd.readouterr().out.splitlines() if "{" in line)
+    for name in ("run", "address", "keys", "workers", "seed", "compare_data"):
+        assert resumed[name] == getattr(place, name), name
+    assert resumed["policy"] == {"name": "stale", "options": {"bound": 2}}
+    assert (resumed["role"], resumed["resume"]) == ("server", str(tmp_path / "one"))
+
+
+@pytest.mark.parametrize(
+    "words", [["--policy", "synchronous"], ["--listen", "127.0.0.1:4001"], ["--seed", "4"], ["--record", "other"]]
+)
+def test_what_is_fixed_cannot_be_changed_with_keys_either(
+    script: Script, tmp_path: Path, capsys: Any, words: list[str]
+) -> None:
+    with_keys(tmp_path)
+    assert main(["serve", str(script("")), "--resume", str(tmp_path / "one"), *words]) == 2
+    assert "a run goes on as it began" in capsys.readouterr().err
+
+
+def test_each_verb_goes_on_with_what_it_began(script: Script, tmp_path: Path, capsys: Any) -> None:
+    with_keys(tmp_path)
+    assert main(["run", str(script("")), "--resume", str(tmp_path / "one")]) == 2
+    assert "was begun with 'evener serve', for workers with keys: evener serve " in capsys.readouterr().err
+    keep(tmp_path / "two")
+    assert main(["serve", str(script("")), "--resume", str(tmp_path / "two")]) == 2
+    assert "was begun with 'evener run', for this machine alone: evener run " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

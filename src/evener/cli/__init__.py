@@ -13,6 +13,9 @@ from importlib import metadata
 
 VERBS = {
     "run": "train a script on several workers of this machine",
+    "serve": "train with workers on other machines: this one holds the parameters",
+    "join": "work for a server on another machine, or on this one",
+    "keys": "make the keys with which a server and its workers know each other",
     "simulate": "a made-up cluster on a virtual clock: a script's real gradients, or timing alone",
     "compare": "several policies on one cluster, simulated or real: a table, plots, and which to take",
     "profile": "measure this machine for a script: samples/s, transfers; a file for 'simulate'",

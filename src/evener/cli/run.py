@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import _board, _cluster, _options, _policy, _reproducible
+from . import _board, _cluster, _options, _policy, _reproducible, _resuming
 
 if TYPE_CHECKING:
     from ..launch import RunOptions
@@ -30,14 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _reproducible.configure(parser, "the same parameters to the bit, whatever the workers")
     add("--port", metavar="N", type=int, help="of the server, on 127.0.0.1 (default: any free one)")
     add("--tcp", action="store_true", help="send bulk over TCP even between processes of one host")
-    add(
-        "--checkpoint-every",
-        metavar="SECONDS",
-        type=float,
-        default=60.0,
-        help="keep what the server knows in the run's folder, to go on from if it is lost (default: 60; 0: never)",
-    )
-    add("--resume", metavar="DIR", type=Path, help="go on with the run in this folder, from its newest checkpoint")
+    _resuming.configure(parser)
     _cluster.configure_faults(parser)
     add(
         "--restart",
@@ -121,6 +114,11 @@ def _resumed(options: argparse.Namespace, head: Head) -> RunOptions:
     place = head.place
     port = int(place.address.rpartition(":")[2])
     policy = _policy.choice(options)
+    if place.keys:
+        raise launch.LaunchError(
+            f"the run in {options.resume} was begun with 'evener serve', for workers with keys: "
+            f"evener serve {options.script} --resume {options.resume}"
+        )
     said: list[tuple[str, object, object, object]] = [
         ("the policy (--policy, its options)", policy, PolicyChoice(), place.policy),
         ("--seed", options.seed, 0, place.seed),
@@ -129,9 +127,7 @@ def _resumed(options: argparse.Namespace, head: Head) -> RunOptions:
         ("--port", options.port, None, port),
         ("--record", options.record, None, options.resume),
     ]
-    for name, given, nothing, fixed in said:
-        if given not in (nothing, fixed):
-            raise launch.LaunchError(f"a run goes on as it began, and {name} was something else then: leave it out.")
+    _resuming.check(said)
     speeds = options.speeds
     if speeds is None and options.workers is None and isinstance(before := place.notes.get("speeds"), list):
         speeds = tuple(before)

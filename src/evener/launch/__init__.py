@@ -1,11 +1,13 @@
 """Start a script's processes on this machine, and answer for them: none is left behind.
 
-:func:`run` is ``evener run``; :func:`simulate` is ``evener simulate``, :func:`simulate_timing` the same without a
-script, in this process; :func:`measure_limit` finds out what the same
-workers could do without each other, and :func:`measure_profile` (``evener profile``) what this machine could.
+:func:`run` is ``evener run``; :func:`serve` and :func:`join` are the verbs of the same names, for several machines;
+:func:`simulate` is ``evener simulate``, :func:`simulate_timing` the same without a script, in this process;
+:func:`measure_limit` finds out what the same workers could do without each other, and :func:`measure_profile`
+(``evener profile``) what this machine could.
 """
 
 from .folders import new_run_id
+from .hosts import JoinOptions, ServeOptions, join, serve
 from .limit import StoppedError, mean_limit, measure_limit
 from .local import RunResult, run
 from .options import LaunchError, RunOptions, default_workers
@@ -16,22 +18,26 @@ from .simulated import SimulateOptions, simulate
 from .timing import TimingOptions, TimingResult, simulate_timing
 
 __all__ = [
+    "JoinOptions",
     "LaunchError",
     "Plain",
     "ProfileOptions",
     "RunOptions",
     "RunResult",
     "Screen",
+    "ServeOptions",
     "SimulateOptions",
     "StoppedError",
     "TimingOptions",
     "TimingResult",
     "default_workers",
+    "join",
     "mean_limit",
     "measure_limit",
     "measure_profile",
     "new_run_id",
     "run",
+    "serve",
     "simulate",
     "simulate_timing",
     "to_resume",

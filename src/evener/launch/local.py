@@ -21,7 +21,7 @@ from .crew import ROUND, Child, Crew, Steps, send
 from .faults import Injector
 from .options import RunOptions
 from .restarts import Restarts
-from .resuming import complete, room_for_a_part
+from .resuming import checkpointed, complete, room_for_a_part
 from .screen import Screen
 
 WORKERS_FAREWELL = 10.0
@@ -160,7 +160,7 @@ class _Run:
     @property
     def _checkpointed(self) -> bool:
         """Whether there is something to go on from."""
-        return any(self.plan.folder.glob("checkpoint-*.evener"))
+        return checkpointed(self.plan.folder)
 
     def _start(self, index: int) -> Child:
         place = self.plan.place("worker", index, self.emulation)

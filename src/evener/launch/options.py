@@ -91,10 +91,7 @@ class RunOptions:
         check_faults(self.faults, self.workers)
         if self.restarts < 0:
             raise LaunchError(f"a worker is started again 0 times or more, not {self.restarts} times.")
-        if not (math.isfinite(self.checkpoint_every) and self.checkpoint_every >= 0):
-            raise LaunchError(
-                f"{self.checkpoint_every:g} is no number of seconds between checkpoints: give one from 0 (0: none)."
-            )
+        check_checkpoint_every(self.checkpoint_every)
         if self.resume is None:
             check_record(self.record)
         if self.port is not None:
@@ -139,6 +136,16 @@ def check_faults(faults: Sequence[Fault], workers: int) -> None:
             ) from None
         if fault.factor is not None and fault.factor > 1:
             raise LaunchError(f"'{fault}': a real worker can be made slower, not faster. Give a number above 1.")
+
+
+def check_checkpoint_every(seconds: float) -> None:
+    """Refuse what is no time between two checkpoints.
+
+    Raises:
+        LaunchError: it is none.
+    """
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise LaunchError(f"{seconds:g} is no number of seconds between checkpoints: give one from 0 (0: none).")
 
 
 def check_record(folder: Path | None) -> None:

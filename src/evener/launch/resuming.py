@@ -55,6 +55,11 @@ def room_for_a_part(folder: Path) -> Iterator[None]:
             part_path(record, before + 1).rename(record)
 
 
+def checkpointed(folder: Path) -> bool:
+    """Whether there is something to go on from."""
+    return any(folder.glob("checkpoint-*.evener"))
+
+
 def complete(record: Path) -> bool:
     """Whether the record says that the run came to its end."""
     try:
