@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo demo-quick test soak weeks chaos mutants lint compare study study-quick bench bench-quick bench-server bench-simulator clean
+.PHONY: demo demo-quick test soak weeks chaos fuzz mutants lint compare study study-quick bench bench-quick bench-server bench-simulator clean
 
 demo: $(VENV)/.installed
 	$(BIN)/evener demo
@@ -32,6 +32,12 @@ weeks: $(VENV)/.installed
 KILLS ?= 60
 chaos: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m chaos.run --kills $(KILLS) $(if $(ALL),--all) $(if $(SEED),--seed $(SEED))
+
+# A million mutated messages at the protocol's parser, and a hundred thousand at the port of a server that trains: about two
+# minutes. COUNT=, LIVE= and FIRST= choose others.
+fuzz: FUZZ := $(if $(filter command line environment,$(origin COUNT)),$(COUNT),1000000)
+fuzz: $(VENV)/.installed
+	$(BIN)/python -m evener.testing.fuzz --count $(FUZZ) --live $(or $(LIVE),100000) --first $(FIRST)
 
 # Changes one thing in the core at a time, and counts how many changes the tests find: a sample of NUMBER changes, or all
 # of them with ALL=1. Over half an hour for the sample; docs/results/mutants.md.
