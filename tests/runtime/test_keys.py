@@ -93,6 +93,28 @@ def test_a_damaged_key_file(folder: Path, text: str) -> None:
         keys.ServerKeys(folder)
 
 
+def test_a_worker_may_make_its_key_itself_and_its_successor_takes_its_place(folder: Path, tmp_path: Path) -> None:
+    server = keys.ServerKeys(folder)
+    first = keys.make_worker(tmp_path / "first", "three", server.public)
+    keys.allow(folder, "three", first)
+    assert server.allowed()[first.decode()] == "three"
+    assert keys.WorkerKeys.read(tmp_path / "first").server == server.public
+    second = keys.make_worker(tmp_path / "second", "three", server.public)
+    keys.allow(folder, "three", second)
+    assert server.allowed()[second.decode()] == "three"
+    assert first.decode() not in server.allowed()
+    secret = keys.WorkerKeys.read(tmp_path / "second").secret
+    assert not any(secret in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(("name", "public"), [("../three", b"0" * 40), ("three", b"short"), ("three", b"\xff" * 40)])
+def test_what_is_no_key_or_no_name_is_not_let_in(folder: Path, name: str, public: bytes) -> None:
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(keys.KeysError):
+        keys.allow(folder, name, public)
+    assert sorted(folder.rglob("*")) == before
+
+
 def test_what_is_no_key_allows_nobody(folder: Path) -> None:
     server = keys.ServerKeys(folder)
     (folder / "allowed" / "one.pub").write_bytes(b"\xff\xfe")

@@ -128,8 +128,7 @@ def make(folder: Path, names: list[str]) -> list[Path]:
         KeysError: a name that is taken, or that is none; nothing was made then. Or the disk does not allow it.
     """
     for name in names:
-        if not NAME.fullmatch(name) or name == ALLOWED:
-            raise KeysError(f"'{name}' cannot be a worker's name: use letters, digits, '.', '_' and '-'.")
+        _check_name(name)
         if names.count(name) > 1:
             raise KeysError(f"'{name}' was given twice: each worker's machine has a key of its own.")
         public = folder / ALLOWED / f"{name}.pub"
@@ -146,17 +145,56 @@ def make(folder: Path, names: list[str]) -> list[Path]:
             public_key, secret = zmq.curve_keypair()
             _write(folder / SERVER, msgspec.json.encode(_ServerFile(public_key.decode(), secret.decode())), 0o600)
         server = ServerKeys(folder)
-        made = []
         for name in names:
-            public_key, secret = zmq.curve_keypair()
-            (folder / name).mkdir(mode=0o700)
-            file = _WorkerFile(name, public_key.decode(), secret.decode(), server.public.decode())
-            _write(folder / name / WORKER, msgspec.json.encode(file), 0o600)
-            _write(folder / ALLOWED / f"{name}.pub", public_key + b"\n", 0o644)  # last: it is what lets the key in
-            made.append(folder / name)
+            key = make_worker(folder / name, name, server.public)
+            allow(folder, name, key)  # last: it is what lets the key in
     except OSError as error:
         raise KeysError(f"keys cannot be made in {folder}: {error.strerror or error}.") from None
-    return made
+    return [folder / name for name in names]
+
+
+def make_worker(folder: Path, name: str, server: bytes) -> bytes:
+    """Make a worker's key in a new folder; returns its public part, for :func:`allow`. The private one stays there.
+
+    Args:
+        folder: for nobody else to read.
+        name: of the worker.
+        server: the public key of the server that it will work for.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    public, secret = zmq.curve_keypair()
+    folder.mkdir(mode=0o700)
+    file = _WorkerFile(name, public.decode(), secret.decode(), server.decode())
+    _write(folder / WORKER, msgspec.json.encode(file), 0o600)
+    return public
+
+
+def allow(folder: Path, name: str, public: bytes) -> None:
+    """Let who has this key take part, as ``name``; the key that was called so before, if any, is taken back.
+
+    Args:
+        folder: the server's.
+        name: of the worker.
+        public: its public key.
+
+    Raises:
+        KeysError: it is none, or that cannot be a worker's name.
+        OSError: it cannot be written.
+    """
+    _check_name(name)
+    path = folder / ALLOWED / f"{name}.pub"
+    _key(public.decode("ascii", "replace"), path)
+    new = path.with_suffix(".new")  # renamed at once: a key that is half written allows nobody
+    new.unlink(missing_ok=True)
+    _write(new, public + b"\n", 0o644)
+    new.replace(path)
+
+
+def _check_name(name: str) -> None:
+    if not NAME.fullmatch(name) or name == ALLOWED:
+        raise KeysError(f"'{name}' cannot be a worker's name: use letters, digits, '.', '_' and '-'.")
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:
