@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from evener.launch import _cgroups
+from evener.launch import RunOptions, _cgroups, run
 
-from .conftest import Launcher
+from .conftest import FINISHED, Kept, Launcher, Script
 
 Start = Callable[..., Launcher]
 
@@ -91,3 +91,13 @@ def test_a_run_whose_reader_has_gone_ends(launcher: Start) -> None:
     run.process.stdout.close()
     assert run.process.wait(timeout=20) == 128 + signal.SIGPIPE
     assert run.survivors() == []
+
+
+def test_who_blocks_ctrl_c_can_still_ask_with_it(script: Script, screen: Kept) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # as Ray's processes do
+    try:
+        path = script(f"if server: record({FINISHED!r})\nprint(signal.pthread_sigmask(signal.SIG_BLOCK, []))")
+        assert run(RunOptions(script=path, workers=1), screen).code == 0
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert sorted(screen.out) == ["[worker 0] set()", "set()"]

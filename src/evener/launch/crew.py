@@ -228,8 +228,10 @@ def _has_exited(process: subprocess.Popen[bytes]) -> bool:
 
 def _born(launcher: int, if_orphaned: signal.Signals) -> Callable[[], None]:
     def prepare() -> None:
-        # A shell's background job ignores Ctrl-C, and would hand that down; but SIGINT is how we ask to stop.
+        # A shell's background job ignores Ctrl-C, Ray's processes block it, and both hand that down; but SIGINT is how
+        # we ask to stop.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         # It asks a server for a checkpoint, and must not end one that is only about to begin.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         if _LIBC is not None:
