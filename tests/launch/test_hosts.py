@@ -70,6 +70,12 @@ def test_a_worker_gets_a_place(script: Script, screen: Kept, folder: Path) -> No
     ]
 
 
+def test_a_signal_that_ended_the_script_is_told_as_shells_do(script: Script, screen: Kept, folder: Path) -> None:
+    body = "os.kill(os.getpid(), signal.SIGKILL)"
+    assert serve(ServeOptions(script=script(body), listen="127.0.0.1:0", keys=folder), screen).code == 128 + 9
+    assert screen.notes[-1] == "the server was ended by SIGKILL."
+
+
 def test_a_worker_waits_for_its_server(script: Script, screen: Kept, folder: Path) -> None:
     address, opened = f"127.0.0.1:{free_port()}", []
     real = screen.note

@@ -47,15 +47,15 @@ class Opened:
 
 
 @contextmanager
-def opened(asked: Asked, screen: Screen | None, name: str = "") -> Iterator[Opened]:
+def opened(asked: Asked, screen: Screen | None, name: str = "", signals: Signals | None = None) -> Iterator[Opened]:
     """Check, and make the folder; ``screen`` is by default one that shows output as the processes print it.
 
-    ``name`` is that of a run that goes on.
+    ``name`` is that of a run that has one already, ``signals`` what may ask it to end beside this process's own.
 
     Raises:
         LaunchError: the run cannot be started; nothing was.
     """
     asked.check()
     name = name or folders.new_run_id()
-    with Signals() as signals:
+    with signals or Signals() as signals:
         yield Opened(name, folders.make(name, asked.record).resolve(), screen or Plain(), signals)

@@ -48,6 +48,7 @@ class ServeOptions:
         policy, seed, targets, record: as of a run on one machine.
         compare_data: ``samples``: workers must have the same data set; ``length``: one as long.
         checkpoint_every, resume: as of a run on one machine.
+        run: the run's id; empty: a new one, or that of the run that goes on.
     """
 
     script: Path
@@ -62,6 +63,7 @@ class ServeOptions:
     compare_data: Literal["samples", "length"] = "samples"
     checkpoint_every: float = 60.0
     resume: Head | None = None
+    run: str = ""
 
     def check(self) -> None:
         """Find out what can be found out before anything is started.
@@ -89,7 +91,7 @@ class ServeOptions:
         check_checkpoint_every(self.checkpoint_every)
         if self.resume is None:
             check_record(self.record)
-        _check_bind(ips[0], port, self.listen)
+        check_bind(ips[0], port, self.listen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,21 +135,26 @@ class JoinOptions:
             raise LaunchError(str(error)) from None
 
 
-def serve(options: ServeOptions, screen: Screen | None = None) -> RunResult:
+def serve(options: ServeOptions, screen: Screen | None = None, signals: Signals | None = None) -> RunResult:
     """Serve a run until its end. Ctrl-C ends it within three seconds, SIGTERM and SIGHUP after a last checkpoint.
+
+    Args:
+        options: what to serve.
+        screen: where output goes.
+        signals: what may end it; by default those of this process.
 
     Raises:
         LaunchError: the run cannot be served; nothing was started.
     """
     resumed = options.resume
     with (
-        opened(options, screen, resumed.place.run if resumed is not None else "") as run,
+        opened(options, screen, resumed.place.run if resumed is not None else options.run, signals) as run,
         room_for_a_part(run.folder) if resumed is not None else nullcontext(),
     ):
         assert options.keys is not None
         host, port = addresses.split(options.listen)
         if not port:
-            port = _check_bind(addresses.resolve(host)[0], 0, options.listen)
+            port = check_bind(addresses.resolve(host)[0], 0, options.listen)
         address = addresses.join(host, port)
         allowed = sorted(ServerKeys(options.keys).allowed().values())
         who = ", ".join(allowed) if allowed else f"nobody is allowed yet: evener keys {options.keys} NAME"
@@ -187,7 +194,7 @@ def serve(options: ServeOptions, screen: Screen | None = None) -> RunResult:
             words = ["evener", "serve", str(options.script), "--resume", str(run.folder)]
             arguments = ["--", *options.arguments] if options.arguments else []
             run.screen.note(f"to go on from its last checkpoint: {shlex.join(words + arguments)}")
-        return RunResult(run.signals.exit_code or abs(code), run.name, run.folder, problems, record.exists())
+        return RunResult(run.signals.exit_code or _shown(code), run.name, run.folder, problems, record.exists())
 
 
 def join(options: JoinOptions, screen: Screen | None = None) -> int:
@@ -222,7 +229,7 @@ def join(options: JoinOptions, screen: Screen | None = None) -> int:
             code = _attend(crew, worker, signals, lambda: LEAVE)
         if code and not signals.exit_code:
             screen.note(f"this worker {worker.how}." + (" What it printed is above." if code > 0 else ""))
-        return signals.exit_code or abs(code)
+        return signals.exit_code or _shown(code)
 
 
 def _steps_of_a_server(folder: Path, signals: Signals) -> Steps:
@@ -258,7 +265,12 @@ def _attend(crew: Crew, child: Child, signals: Signals, steps: Callable[[], Step
     return child.code or 0
 
 
-def _check_bind(ip: str, port: int, asked: str) -> int:
+def _shown(code: int) -> int:
+    """An exit code as shells show it: 128 + the number of the signal, where one has ended the process."""
+    return 128 - code if code < 0 else code
+
+
+def check_bind(ip: str, port: int, asked: str) -> int:
     """Whether a server could listen there; returns the port, which the system chooses for 0.
 
     Raises:
