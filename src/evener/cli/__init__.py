@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib import metadata
 
 VERBS = {
-    "run": "train a script on several workers of this machine",
+    "run": "train a script on several workers of this machine, or of a Ray cluster",
     "serve": "train with workers on other machines: this one holds the parameters",
     "join": "work for a server on another machine, or on this one",
     "keys": "make the keys with which a server and its workers know each other",

@@ -1,4 +1,4 @@
-"""``evener run``: train a script on several workers of this machine."""
+"""``evener run``: train a script on several workers of this machine, or of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import _board, _cluster, _options, _policy, _reproducible, _resuming
+from . import _board, _cluster, _engines, _options, _policy, _reproducible, _resuming
 
 if TYPE_CHECKING:
     from ..launch import RunOptions
@@ -22,13 +22,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         "--workers",
         metavar="N",
-        type=int,
+        type=_engines.workers,
         help="processes that compute (default: one for each speed, else 2-4)",
     )
     add("--speeds", metavar="8,4,2,1", type=_options.speeds, help="emulate workers of unequal speed")
     _policy.configure(parser)
     _reproducible.configure(parser, "the same parameters to the bit, whatever the workers")
-    add("--port", metavar="N", type=int, help="of the server, on 127.0.0.1 (default: any free one)")
+    add("--port", metavar="N", type=int, help="of the server (default: any free one)")
     add("--tcp", action="store_true", help="send bulk over TCP even between processes of one host")
     _resuming.configure(parser)
     _cluster.configure_faults(parser)
@@ -41,6 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=0,
         help="start a worker that ended with an error again, so often (3) and after growing pauses",
     )
+    _engines.configure(parser)
     _board.configure(parser)
     _options.configure(parser, seed="of the run")
 
@@ -55,6 +56,9 @@ def execute(options: argparse.Namespace) -> int:
     try:
         if problem := _report.check_json(options.json):
             raise launch.LaunchError(problem)
+        _engines.check(options)
+        if options.on is not None:
+            return _on_ray(options)
         asked = _asked(options)
         asked.check()
         if options.workers is None and options.speeds is None and asked.resume is None:
@@ -64,6 +68,18 @@ def execute(options: argparse.Namespace) -> int:
         print(f"evener run: error: {error}", file=sys.stderr)
         return 2
     return _report.conclude(result, screen, _compare(options, asked), options.json)
+
+
+def _on_ray(options: argparse.Namespace) -> int:
+    from .. import launch
+    from . import _report, _screen
+
+    # Ray prints what its actors print at any moment, which would tear a panel apart: 'evener watch' has it.
+    screen = _screen.Lines()
+    result = launch.run_on_ray(_engines.asked(options), _board.beside(screen, options.tensorboard))
+    words = ["evener", "run", str(options.script), *_engines.words(options)]
+    command = _options.command([*words, *_options.to_compare(options)], options)
+    return _report.conclude(result, screen, command, options.json)
 
 
 def _times(text: str) -> int:

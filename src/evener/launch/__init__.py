@@ -1,6 +1,7 @@
 """Start a script's processes on this machine, and answer for them: none is left behind.
 
 :func:`run` is ``evener run``; :func:`serve` and :func:`join` are the verbs of the same names, for several machines;
+:func:`run_on_ray` is ``evener run --on ray``;
 :func:`simulate` is ``evener simulate``, :func:`simulate_timing` the same without a script, in this process;
 :func:`measure_limit` finds out what the same workers could do without each other, and :func:`measure_profile`
 (``evener profile``) what this machine could.
@@ -12,6 +13,7 @@ from .limit import StoppedError, mean_limit, measure_limit
 from .local import RunResult, run
 from .options import LaunchError, RunOptions, default_workers
 from .profile import ProfileOptions, measure_profile
+from .ray import RayOptions, run_on_ray
 from .resuming import to_resume
 from .screen import Plain, Screen
 from .simulated import SimulateOptions, simulate
@@ -22,6 +24,7 @@ __all__ = [
     "LaunchError",
     "Plain",
     "ProfileOptions",
+    "RayOptions",
     "RunOptions",
     "RunResult",
     "Screen",
@@ -37,6 +40,7 @@ __all__ = [
     "measure_profile",
     "new_run_id",
     "run",
+    "run_on_ray",
     "serve",
     "simulate",
     "simulate_timing",

@@ -1,0 +1,114 @@
+"""``--on``: a run on a cluster that another system rules, and what only such a run can be asked for."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from . import _policy
+
+if TYPE_CHECKING:
+    from ..launch import RayOptions
+
+ENGINES = ("ray",)
+
+_THEIRS = ("worker_resources", "server_resources", "restarts")
+_NOT_THEIRS = ("speeds", "tcp", "reproducible", "micro_batch", "resume")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    group = parser.add_argument_group("on a cluster")
+    add = group.add_argument
+    add("--on", choices=ENGINES, help="let Ray place, watch and restart the processes, on the cluster of this machine")
+    add(
+        "--worker-resources",
+        metavar="JSON",
+        type=resources,
+        action="append",
+        help='what Ray reserves for each worker (default: {"CPU": 1}); once for each kind, with --workers 6,2',
+    )
+    add(
+        "--server-resources",
+        metavar="JSON",
+        type=resources,
+        help="what Ray reserves for the server, on this machine (default: nothing)",
+    )
+    add(
+        "--restarts",
+        metavar="N",
+        type=int,
+        help="how often a worker that is lost is made anew (default: 10; -1: always)",
+    )
+
+
+def resources(text: str) -> dict[str, float]:
+    """``{"CPU": 1}`` as it is meant. Whether these are amounts is the launcher's to say."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        value = error
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"'{text}' names no resources; write JSON, such as '{{\"CPU\": 1}}'")
+    return value
+
+
+def workers(text: str) -> tuple[int, ...]:
+    """``6,2`` → six of one kind, two of another."""
+    try:
+        return tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of workers; write one, such as 4") from None
+
+
+def check(options: argparse.Namespace) -> None:
+    """Whether the options fit together; on this machine there is one kind of workers, and one number of them.
+
+    Raises:
+        LaunchError: some mean nothing where this run is.
+    """
+    from ..launch import LaunchError
+
+    here = options.on is None
+    why = "needs --on ray" if here else f"does not go with --on {options.on}"
+    for name in _THEIRS if here else _NOT_THEIRS:
+        if not any(getattr(options, name) is nothing for nothing in (None, False)):
+            raise LaunchError(f"--{name.replace('_', '-')} {why}.")
+    if here and options.workers is not None:
+        if len(options.workers) > 1:
+            raise LaunchError("several kinds of workers (--workers 6,2) need --on ray: here all are of one kind.")
+        (options.workers,) = options.workers
+
+
+def asked(options: argparse.Namespace) -> RayOptions:
+    """The run that is asked for."""
+    from .. import launch
+
+    chosen = {name: value for name in _THEIRS[1:] if (value := getattr(options, name)) is not None}
+    given = {"workers": options.workers, "resources": options.worker_resources}
+    chosen |= {name: tuple(value) for name, value in given.items() if value is not None}
+    return launch.RayOptions(
+        script=options.script,
+        arguments=tuple(options.script_arguments),
+        policy=_policy.choice(options),
+        seed=options.seed,
+        targets=dict(options.target),
+        port=options.port,
+        record=options.record,
+        **chosen,
+    )
+
+
+def words(options: argparse.Namespace) -> list[str]:
+    """What was chosen, as one would type it."""
+    said = ["--on", options.on]
+    if options.workers is not None:
+        said += ["--workers", ",".join(map(str, options.workers))]
+    for kind in options.worker_resources or ():
+        said += ["--worker-resources", json.dumps(kind)]
+    if options.server_resources:
+        said += ["--server-resources", json.dumps(options.server_resources)]
+    if options.restarts is not None:
+        said += ["--restarts", str(options.restarts)]
+    return said
