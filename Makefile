@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo demo-quick test soak weeks chaos fuzz mutants lint compare study study-quick bench bench-quick bench-server bench-simulator clean
+.PHONY: demo demo-quick test test-ray soak weeks chaos fuzz mutants lint compare study study-quick bench bench-quick bench-server bench-simulator clean
 
 demo: $(VENV)/.installed
 	$(BIN)/evener demo
@@ -14,6 +14,10 @@ demo-quick: $(VENV)/.installed
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+# On a real Ray cluster of emulated hosts, with a node that is killed: needs root and 300 MB for Ray; two minutes.
+test-ray: $(VENV)/.ray
+	$(BIN)/python -m pytest -m ray tests/engines
 
 # Ten thousand random schedules of faults in simulation, each under every policy, on all cores; prints the time it took.
 # COUNT= and FIRST= choose other seeds. The test command runs a few of them.
@@ -94,6 +98,10 @@ $(VENV)/.study: $(VENV)/.installed
 
 $(VENV)/.dev: $(VENV)/.installed
 	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+$(VENV)/.ray: $(VENV)/.dev
+	$(PIP) install --constraint constraints.txt --editable '.[ray]'
 	touch $@
 
 $(VENV)/.mutants: $(VENV)/.dev
