@@ -60,6 +60,8 @@ class Weights(nn.Module):
         return self.w[numbers]
 
 session = evener.join()
+if session.is_server:
+    (here / "pids").write_text(f"{os.getpid()} {os.getppid()}")
 model = Weights()
 optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
 model, optimizer, loader = session.prepare(model, optimizer, DataLoader(Numbers(), batch_size=BATCH, shuffle=True))
@@ -175,6 +177,21 @@ def test_ctrl_c_closes_the_record_and_leaves_nobody(cluster: RayCluster, tmp_pat
     until = time.monotonic() + 10
     while left := subprocess.run(["pgrep", "-f", str(tmp_path / "train.py")], capture_output=True, text=True).stdout:
         assert time.monotonic() < until, left
+
+
+@pytest.mark.parametrize("what", ["its script", "its actor"])
+def test_a_server_that_is_killed_goes_on_from_its_checkpoint(cluster: RayCluster, tmp_path: Path, what: str) -> None:
+    under_way, go_on = gate(tmp_path, "under way"), gate(tmp_path, "go on")
+    do = 'first("one") and (let("under way"), wait_for("go on"))'
+    run = Run(cluster, tmp_path, do, "--workers", "1", "--checkpoint-every", "1")
+    under_way.read_text()
+    script, actor = map(int, (tmp_path / "pids").read_text().split())
+    os.kill(script if what == "its script" else actor, signal.SIGKILL)
+    go_on.write_text("")
+    assert run.end() == 0, run.output
+    assert run.exact(), run.output
+    assert "the server was lost, and goes on from its newest checkpoint." in run.output
+    assert trace.parts(run.record) == 1
 
 
 def test_no_cluster(cluster: RayCluster, tmp_path: Path) -> None:

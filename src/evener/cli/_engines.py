@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--restarts",
         metavar="N",
         type=int,
-        help="how often a worker that is lost is made anew (default: 10; -1: always)",
+        help="how often a lost process is made anew (default: 10; -1: always)",
     )
 
 
@@ -96,6 +96,7 @@ def asked(options: argparse.Namespace) -> RayOptions:
         targets=dict(options.target),
         port=options.port,
         record=options.record,
+        checkpoint_every=options.checkpoint_every,
         **chosen,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from ._signals import Signals
 from .hosts import JoinOptions, ServeOptions, join, serve
 from .local import RunResult
 from .options import LaunchError
+from .resuming import checkpointed, to_resume
 from .screen import Plain
 
 DOOR = "door"
@@ -55,8 +56,17 @@ class Server:
         return "server"  # Ray puts it before each line that comes from here
 
     def serve(self, options: ServeOptions) -> RunResult:
-        """Serve until the end of the run."""
-        return serve(options, _Silent(), self._signals)
+        """Serve until the end of the run; after this process or the script in it was lost, from the newest checkpoint.
+
+        Ray calls it again then, in a new process. A script that a signal has ended takes this process with it.
+        """
+        assert options.record is not None
+        if checkpointed(options.record):
+            options = replace(options, resume=to_resume(options.record))
+        result = serve(options, _Silent(), self._signals)
+        if result.code > KILLED and not self._signals.received and checkpointed(result.folder):
+            os._exit(1)
+        return result
 
     def admit(self, folder: Path, name: str, public: bytes) -> None:
         """Let a worker take part with this key, and no longer with the one that its predecessor had."""

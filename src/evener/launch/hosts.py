@@ -49,6 +49,7 @@ class ServeOptions:
         compare_data: ``samples``: workers must have the same data set; ``length``: one as long.
         checkpoint_every, resume: as of a run on one machine.
         run: the run's id; empty: a new one, or that of the run that goes on.
+        if_orphaned: what the script gets should this process die: SIGTERM ends the run, SIGKILL leaves it to resume.
     """
 
     script: Path
@@ -64,6 +65,7 @@ class ServeOptions:
     checkpoint_every: float = 60.0
     resume: Head | None = None
     run: str = ""
+    if_orphaned: signal.Signals = signal.SIGTERM
 
     def check(self) -> None:
         """Find out what can be found out before anything is started.
@@ -180,7 +182,7 @@ def serve(options: ServeOptions, screen: Screen | None = None, signals: Signals 
             notes={"script": options.script.name, "listen": address},
         )
         with run.crew() as crew:
-            server = _start(crew, "the server", options.script, options.arguments, place, signal.SIGTERM)
+            server = _start(crew, "the server", options.script, options.arguments, place, options.if_orphaned)
             record = record_path(run.folder)
             code = _attend(crew, server, run.signals, lambda: _steps_of_a_server(run.folder, run.signals))
         problems: tuple[str, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import tempfile
 import time
@@ -15,13 +16,13 @@ from typing import Any
 
 from ..runtime import addresses, keys
 from ..runtime.place import PolicyChoice
-from ..trace import record_path
+from ..trace import parts, record_path
 from . import folders
 from ._actors import DOOR, Job, Server, Worker
 from ._opening import Opened, opened
 from .hosts import ServeOptions, check_bind
 from .local import LAST_WORD, WORKERS_FAREWELL, RunResult
-from .options import LaunchError, check_policy, check_record, check_script, check_targets
+from .options import LaunchError, check_checkpoint_every, check_policy, check_record, check_script, check_targets
 from .screen import Screen
 
 OLDEST, TOO_NEW = (2, 40), (3, 0)
@@ -54,7 +55,8 @@ class RayOptions:
             are there, or half a minute after the first.
         resources: what a worker of each kind needs, as Ray counts it: ``{"CPU": 1}``, ``{"GPU": 1, "big": 0.5}``.
         server_resources: what the server needs. It runs on the node of who asks, which keeps the record.
-        restarts: how often Ray makes a worker that was lost anew; -1: always.
+        restarts: how often Ray makes a worker that was lost anew, or the server; -1: always.
+        checkpoint_every: seconds from one checkpoint of the server to the next; 0: none.
         port: of the server; ``None``: any free one.
         policy, seed, targets, record: as of a run on one machine.
     """
@@ -65,6 +67,7 @@ class RayOptions:
     resources: tuple[Mapping[str, float], ...] = ({"CPU": 1},)
     server_resources: Mapping[str, float] = field(default_factory=dict)
     restarts: int = 10
+    checkpoint_every: float = 60.0
     port: int | None = None
     policy: PolicyChoice = field(default_factory=PolicyChoice)
     seed: int = 0
@@ -93,6 +96,7 @@ class RayOptions:
             raise LaunchError(f"{self.restarts} is no number of restarts: give one from 0, or -1 for no limit.")
         if self.port is not None and not 1 <= self.port <= 65535:
             raise LaunchError(f"{self.port} is no port: ports are 1 to 65535. Leave it out to have a free one chosen.")
+        check_checkpoint_every(self.checkpoint_every)
         check_policy(self.policy)
         check_targets(self.targets)
         check_record(self.record)
@@ -213,6 +217,7 @@ class _Run:
         self._until: float | None = None
         self._deserted: float | None = None
         self._asked = 0
+        self._parts = parts(run.folder)
 
     def go(self) -> RunResult:
         """Ask Ray for all actors, and look after what becomes of them."""
@@ -224,13 +229,15 @@ class _Run:
                     self._ended(reference)
                 self._heed_signals()
                 self._heed_desertion()
+                self._heed_resumption()
                 self.run.screen.tick()
         finally:
             for actor in self._actors.values():
                 self.ray.kill(actor)
         self.run.screen.tick()
         code = self.run.signals.exit_code or self.code
-        return RunResult(code, self.run.name, self.run.folder, tuple(self.problems))
+        record = record_path(self.run.folder).exists()
+        return RunResult(code, self.run.name, self.run.folder, tuple(self.problems), record)
 
     def _ask(self) -> None:
         ray, options = self.ray, self.options
@@ -242,8 +249,10 @@ class _Run:
         if not self._room(options.server_resources, node):
             raise LaunchError(f"this node has no {_in_words(options.server_resources)} for the server (ray status).")
         here = NodeAffinitySchedulingStrategy(node, soft=False)
+        # No number of retries: Ray spends some of them while it finds out that a node is gone.
+        again = {"max_restarts": options.restarts, "max_task_retries": -1}
         server = ray.remote(concurrency_groups={DOOR: 1})(Server).options(
-            scheduling_strategy=here, **actor_options(options.server_resources)
+            scheduling_strategy=here, **again, **actor_options(options.server_resources)
         )
         self._actors["server"] = server.remote()
         self._serving = self._actors["server"].serve.remote(self._to_serve(address))
@@ -259,12 +268,7 @@ class _Run:
                 self.run.screen.note(
                     f"no node of this cluster has {wanted}: such workers wait until one has (ray status)"
                 )
-            worker = ray.remote(Worker).options(
-                max_restarts=options.restarts,
-                max_task_retries=-1,  # Ray spends some of them while it finds out that a node is gone
-                scheduling_strategy="SPREAD",
-                **actor_options(resources),
-            )
+            worker = ray.remote(Worker).options(scheduling_strategy="SPREAD", **again, **actor_options(resources))
             for _ in range(count):
                 name = f"worker-{len(self._actors) - 1}"
                 self._actors[name] = worker.remote(name)
@@ -282,7 +286,9 @@ class _Run:
             seed=options.seed,
             targets=options.targets,
             record=self.run.folder,
+            checkpoint_every=options.checkpoint_every,
             run=self.run.name,
+            if_orphaned=signal.SIGKILL,
         )
 
     def _room(self, resources: Mapping[str, float], node: str = "") -> bool:
@@ -330,6 +336,14 @@ class _Run:
         self.run.screen.note(problem)
 
     # Reasons to stop ----------------------------------------------------------------------------------------
+
+    def _heed_resumption(self) -> None:
+        """A server that was made anew writes another part of the record."""
+        if (now := parts(self.run.folder)) != self._parts:
+            self._parts = now
+            self.run.screen.note("the server was lost, and goes on from its newest checkpoint.")
+            self.run.screen.unfollow()
+            self.run.screen.follow(record_path(self.run.folder))
 
     def _late(self) -> bool:
         return self._until is not None and time.monotonic() >= self._until
