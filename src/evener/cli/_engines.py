@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import _policy
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 ENGINES = ("ray",)
 
-_THEIRS = ("worker_resources", "server_resources", "restarts")
-_NOT_THEIRS = ("speeds", "tcp", "reproducible", "micro_batch", "resume")
+_THEIRS = ("worker_resources", "server_resources")
+_NOT_THEIRS = ("speeds", "tcp", "reproducible", "micro_batch", "resume", "faults")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,12 +34,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="JSON",
         type=resources,
         help="what Ray reserves for the server, on this machine (default: nothing)",
-    )
-    add(
-        "--restarts",
-        metavar="N",
-        type=int,
-        help="how often a lost process is made anew (default: 10; -1: always)",
     )
 
 
@@ -85,9 +79,10 @@ def asked(options: argparse.Namespace) -> RayOptions:
     """The run that is asked for."""
     from .. import launch
 
-    chosen = {name: value for name in _THEIRS[1:] if (value := getattr(options, name)) is not None}
     given = {"workers": options.workers, "resources": options.worker_resources}
-    chosen |= {name: tuple(value) for name, value in given.items() if value is not None}
+    chosen: dict[str, Any] = {name: tuple(value) for name, value in given.items() if value is not None}
+    if options.restart:
+        chosen["restarts"] = options.restart
     return launch.RayOptions(
         script=options.script,
         arguments=tuple(options.script_arguments),
@@ -96,6 +91,7 @@ def asked(options: argparse.Namespace) -> RayOptions:
         targets=dict(options.target),
         port=options.port,
         record=options.record,
+        server_resources=options.server_resources or {},
         checkpoint_every=options.checkpoint_every,
         **chosen,
     )
@@ -110,6 +106,6 @@ def words(options: argparse.Namespace) -> list[str]:
         said += ["--worker-resources", json.dumps(kind)]
     if options.server_resources:
         said += ["--server-resources", json.dumps(options.server_resources)]
-    if options.restarts is not None:
-        said += ["--restarts", str(options.restarts)]
+    if options.restart:
+        said += ["--restart", str(options.restart)]
     return said

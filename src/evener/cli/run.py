@@ -39,7 +39,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=3,
         default=0,
-        help="start a worker that ended with an error again, so often (3) and after growing pauses",
+        help="start a worker that ended with an error again, so often (3) and after growing pauses; with --on ray: "
+        "a process that was lost, so often (10) and by Ray",
     )
     _engines.configure(parser)
     _board.configure(parser)
