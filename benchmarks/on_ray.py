@@ -95,6 +95,11 @@ class Training:
         """Samples that have counted, by worker."""
         return self.progress.curves()
 
+    def first_of_others(self, start: float, stop: float, since: float) -> float:
+        """When somebody else than who worked from ``start`` to ``stop`` first counted after ``since``; 0: not yet."""
+        others = [curve for curve in self.curves() if not curve.between(start, stop)]
+        return min((moment for curve in others for moment in curve.times if moment > since), default=0.0)
+
     def rate(self, start: float, stop: float) -> float:
         """Samples per second between two moments that are over."""
         return sum(curve.between(start, stop) for curve in self.curves()) / (stop - start)
@@ -166,12 +171,12 @@ def coming_and_going(share: float, seconds: float) -> RunSummary:
         asked = time.monotonic()
         cluster.add(2)
         up = time.monotonic()
-        while not training.curves()[2].times:
+        while not (first := training.first_of_others(killed + 1.0, asked, up)):
             if time.monotonic() > up + PATIENCE:
                 raise RuntimeError(f"nobody came{last_words(Path(name) / f'log-{SERVER}')}")
             time.sleep(0.1)
         hosts.enter(2)
-        came = training.curves()[2].times[0]
+        came = first
         time.sleep(seconds)
         now = time.monotonic() - 0.5
         before, alone, after = (
