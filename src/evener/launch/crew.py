@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import selectors
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
+from ..runtime.orphans import born
 from . import _output
 from .screen import Screen
 
@@ -25,9 +24,6 @@ REFRESH = 0.25
 
 ROUND = 0.1
 """Seconds that one round of attention may wait."""
-
-_SET_PARENT_DEATH_SIGNAL = 1
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 Steps = Sequence[tuple[float, signal.Signals]]
 
@@ -115,7 +111,7 @@ class Crew:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            preexec_fn=_born(os.getpid(), if_orphaned),
+            preexec_fn=born(os.getpid(), if_orphaned),
         )
         child = Child(name, prefix, process)
         self.children.append(child)
@@ -224,19 +220,3 @@ def _has_exited(process: subprocess.Popen[bytes]) -> bool:
     if hasattr(os, "waitid"):
         return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     return process.poll() is not None  # macOS before Python 3.13
-
-
-def _born(launcher: int, if_orphaned: signal.Signals) -> Callable[[], None]:
-    def prepare() -> None:
-        # A shell's background job ignores Ctrl-C, Ray's processes block it, and both hand that down; but SIGINT is how
-        # we ask to stop.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        # It asks a server for a checkpoint, and must not end one that is only about to begin.
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-        if _LIBC is not None:
-            _LIBC.prctl(_SET_PARENT_DEATH_SIGNAL, int(if_orphaned))
-            if os.getppid() != launcher:  # it died before it could be asked for
-                os._exit(1)
-
-    return prepare

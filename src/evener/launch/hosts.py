@@ -279,11 +279,7 @@ def check_bind(ip: str, port: int, asked: str) -> int:
         LaunchError: somebody does already, or this machine has no such address, or this user may not.
     """
     try:
-        with socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((ip, port))
-            probe.listen(1)  # with SO_REUSEADDR only this tells that somebody listens
-            return int(probe.getsockname()[1])
+        return addresses.try_listening(ip, port)
     except OSError as error:
         raise LaunchError(
             f"cannot listen on {asked}: {error.strerror or error}. Is another server running there? Choose another "

@@ -67,6 +67,19 @@ def reaches_out(host: str) -> bool:
     return not all(_loopback(address) for address in resolve(host))
 
 
+def try_listening(ip: str, port: int) -> int:
+    """Listen there for a moment; returns the port, which the system chooses for 0.
+
+    Raises:
+        OSError: somebody does already, or this machine has no such address, or this user may not.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((ip, port))
+        probe.listen(1)  # with SO_REUSEADDR only this tells that somebody listens
+        return int(probe.getsockname()[1])
+
+
 def _loopback(address: str) -> bool:
     parsed = ipaddress.ip_address(address.partition("%")[0])
     mapped = getattr(parsed, "ipv4_mapped", None)

@@ -15,15 +15,20 @@ from __future__ import annotations
 import os
 import re
 import stat
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+import platformdirs
 import zmq
 from zmq.utils import z85
 
 SERVER, WORKER, ALLOWED = "server.key", "worker.key", "allowed"
+
+VARIABLE = "EVENER_KEYS"
+"""The environment variable that names the folder of keys, where torchrun, Slurm or the like starts the processes."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What a worker's key may be called: it becomes the name of a file."""
@@ -197,6 +202,50 @@ def _check_name(name: str) -> None:
         raise KeysError(f"'{name}' cannot be a worker's name: use letters, digits, '.', '_' and '-'.")
 
 
+def own() -> Path:
+    """This user's folder of keys for jobs that stay on one machine; made at first use.
+
+    Raises:
+        KeysError: it cannot be made.
+    """
+    folder = Path(platformdirs.user_state_dir("evener", appauthor=False)) / "keys-of-this-user"
+    try:
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not folder.exists():
+            # All processes of a job come here at once: made apart, and the first one's becomes the folder.
+            with tempfile.TemporaryDirectory(dir=folder.parent) as apart:
+                make(Path(apart) / "keys", ["local"])
+                try:
+                    (Path(apart) / "keys").rename(folder)
+                except OSError:
+                    if not folder.exists():
+                        raise
+    except OSError as error:
+        raise KeysError(
+            f"keys cannot be kept in {folder.parent}: {error.strerror or error}. Make some elsewhere, with "
+            f"'evener keys DIR job', and set {VARIABLE}=DIR."
+        ) from None
+    return folder
+
+
+def worker_folder(folder: Path, host: str) -> Path:
+    """Where in (or at) ``folder`` the keys of a worker on ``host`` are: there, in ``host``, or in the only one inside.
+
+    Raises:
+        KeysError: that cannot be told.
+    """
+    for choice in (folder, folder / host, folder / host.partition(".")[0]):
+        if (choice / WORKER).exists():
+            return choice
+    inside = sorted(path.parent for path in folder.glob(f"*/{WORKER}"))
+    if len(inside) == 1:
+        return inside[0]
+    raise KeysError(
+        f"there is no {WORKER} in {folder} nor in {folder / host}, and {len(inside) or 'none'} in other folders there. "
+        f"Make one for this host with 'evener keys {folder} {host}', or one for all: 'evener keys {folder} job'."
+    )
+
+
 def _write(path: Path, data: bytes, mode: int) -> None:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         file.write(data)
@@ -214,7 +263,9 @@ def _private(path: Path, kind: type[_File]) -> _File:
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
-            if os.name == "posix" and stat.S_IMODE(status.st_mode) & 0o077:
+            # Root's own, read through a group: so are secrets that an engine mounts for a user who is not root.
+            mounted = os.name == "posix" and status.st_uid == 0 != os.geteuid()
+            if os.name == "posix" and stat.S_IMODE(status.st_mode) & (0o037 if mounted else 0o077):
                 raise KeysError(
                     f"others on this machine may read {path} (its mode is {stat.S_IMODE(status.st_mode):04o}), and who "
                     f"can read a private key can use it. Do: chmod 600 {path} (and make new keys if others were there)"

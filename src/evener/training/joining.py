@@ -1,19 +1,25 @@
 """Taking a place in a run.
 
-The same script runs in every process. What a process does is decided by its place in the run (one environment
-variable, set by the launcher); without one the script is plain training in one process.
+The same script runs in every process. What a process does is decided by its place in the run: one environment
+variable, set by evener's launcher; or those of torchrun, Slurm and the like. Without any it is plain training.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import sys
+import time
 import warnings
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..runtime import keys
 from ..runtime.addresses import AddressError
+from ..runtime.engines import EngineError, Task
+from ..runtime.hosting import Hosting
 from ..runtime.keys import KeysError
 from ..runtime.place import Place
 from ..runtime.transport import OpenAddressError, PortInUseError
@@ -31,6 +37,9 @@ from .session import Session
 from .simulated import SimulatedSession
 from .working import WorkerSession
 
+_PLAIN = (RunError, KeysError, AddressError, EngineError, OpenAddressError, PortInUseError)
+"""Errors whose words are enough."""
+
 
 def join() -> Session:
     """Take this process's place in a run.
@@ -40,22 +49,71 @@ def join() -> Session:
         or one that only measures speed: of the workers together, or of this machine.
 
     Raises:
-        ValueError: the launcher's environment variable is damaged.
+        ValueError: the launcher's environment variables are damaged, or there are no keys.
     """
     place = Place.here()
-    if place is None:
-        request = Request.here()
-        return AloneSession(choose_device("")) if request is None else _to_measure(request)
-    return take(place)
+    if place is not None:
+        return take(place)
+    if (request := Request.here()) is not None:
+        return _to_measure(request)
+    _quiet_errors()
+    task = Task.here()
+    return AloneSession(choose_device("")) if task is None else _work(task)
 
 
-def take(place: Place, plain_outside: bool = False) -> Session:
+def _work(task: Task) -> Session:
+    """A worker's part in a job that another launcher has started; with rank 0, the server's process, too."""
+    address = task.server
+    known = os.environ.get(keys.VARIABLE)
+    if not known and not task.one_host:
+        raise EngineError(
+            f"this job spans several hosts ({task.engine}, rank {task.rank} of {task.size}), and there are no keys "
+            "with which they could know each other. Once, on a disk that all have: evener keys DIR job; and in every "
+            f"process: {keys.VARIABLE}=DIR (docs/how-to/clusters.md)."
+        )
+    folder = Path(known) if known else keys.own()
+    own = keys.worker_folder(folder, socket.gethostname())
+    keys.WorkerKeys.read(own)
+    if task.serves:
+        Hosting(task, folder, task.size, _script())
+    place = Place(
+        role="worker",
+        address=f"tcp://{address}",
+        token="",
+        keys=str(own.resolve()),
+        run="",
+        index=task.rank,
+        workers=task.size,
+        launched=time.time(),
+        spawned=time.time(),
+    )
+    return take(place, local=task.local_rank)
+
+
+def _script() -> list[str]:
+    """This script and its arguments.
+
+    Raises:
+        EngineError: it is none that could be started once more.
+    """
+    main = sys.modules["__main__"]
+    path = getattr(main, "__file__", None)
+    if not path or getattr(main, "__spec__", None) is not None:
+        raise EngineError(
+            "the process with rank 0 starts the server with the same script, and this is none (it was started with "
+            "python -m, or typed in). Start it by its path: torchrun ... train.py"
+        )
+    return [str(Path(path).resolve()), *sys.argv[1:]]
+
+
+def take(place: Place, plain_outside: bool = False, local: int = 0) -> Session:
     """Take this place.
 
     Args:
         place: in a run.
         plain_outside: speak beyond this machine without keys; see :class:`~evener.runtime.transport.Listener`. Only who
             calls this can say so: it is no part of a place.
+        local: this process's number on its machine: which of several GPUs is its.
     """
     if place.micro_batch:
         reproducible.begin()
@@ -73,7 +131,7 @@ def take(place: Place, plain_outside: bool = False) -> Session:
         return SimulatedSession(place, choose_device("cpu" if not place.device else place.device))
     if place.role == "limit":
         return LimitSession(place, choose_device(place.device))
-    return WorkerSession(place, choose_device(place.device), plain_outside)
+    return WorkerSession(place, choose_device(place.device, local), plain_outside)
 
 
 def _to_measure(request: Request) -> Session:
@@ -84,8 +142,8 @@ def _to_measure(request: Request) -> Session:
     return ProfileSession(request, choose_device(""))
 
 
-def choose_device(wanted: str) -> torch.device:
-    """``wanted``, or the best there is.
+def choose_device(wanted: str, local: int = 0) -> torch.device:
+    """``wanted``, or the best there is; of several GPUs that with the number ``local``.
 
     Raises:
         ValueError: torch knows no such device.
@@ -99,7 +157,7 @@ def choose_device(wanted: str) -> torch.device:
             raise ScriptValueError(f"there is no device {wanted!r} here: {why}")
         return device
     if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        return torch.device("cuda", local % torch.cuda.device_count())
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
@@ -126,7 +184,7 @@ def _quiet_errors() -> None:
             reproducible.check_deterministic(error)
         except ScriptError as clearer:
             error = clearer
-        if isinstance(error, RunError | KeysError | AddressError | OpenAddressError | PortInUseError):
+        if isinstance(error, _PLAIN):
             print(f"evener: {error}", file=sys.stderr, flush=True)
         elif isinstance(error, ScriptError):
             print(f"evener: {in_a_line(error, trace)}", file=sys.stderr, flush=True)
