@@ -1,5 +1,6 @@
 """Fixtures: runs of real processes."""
 
 from .harness import forge, launch
+from .jobs import folder, tasks
 
-__all__ = ["forge", "launch"]
+__all__ = ["folder", "forge", "launch", "tasks"]

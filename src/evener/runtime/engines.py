@@ -35,6 +35,9 @@ class Task:
         node, nodes: this node among all; rank 0 is on node 0.
         leader: the host of rank 0.
         restart: how often the engine has begun the job anew.
+        port: of the server.
+        elsewhere: ``HOST:PORT`` of a server that is there already; empty: rank 0 starts one.
+        start: tells the engine's start of this node's processes from any other.
     """
 
     engine: Literal["torchrun", "slurm", "env"]
@@ -50,6 +53,7 @@ class Task:
     restart: int = 0
     port: int = 0
     elsewhere: str = ""
+    start: str = ""
 
     @property
     def serves(self) -> bool:
@@ -60,6 +64,12 @@ class Task:
     def one_host(self) -> bool:
         """Whether all of the job is on this machine."""
         return not self.elsewhere and (self.local_size == self.size or not addresses.reaches_out(self.leader))
+
+    @property
+    def here_and_now(self) -> str:
+        """A name for this node's processes that no others on this machine have."""
+        digest = hashlib.blake2b(f"{self.job} {self.start} {self.port}".encode(), digest_size=8).hexdigest()
+        return f"{digest}-{self.node}-{self.restart}"
 
     @property
     def listen(self) -> str:
@@ -158,6 +168,8 @@ def _torch(given: _Given, engine: Literal["torchrun", "env"]) -> Task:
         nodes=given.number("GROUP_WORLD_SIZE", least=1, default=-(-size // local_size)),
         leader=leader,
         restart=given.number("TORCHELASTIC_RESTART_COUNT", default=0),
+        # In a folder that the agent makes anew; else whoever has started all of them.
+        start=os.path.dirname(os.path.dirname(given.get("TORCHELASTIC_ERROR_FILE", ""))) or str(os.getppid()),
     )
 
 

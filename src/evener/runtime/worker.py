@@ -195,6 +195,10 @@ class Link:
             queue = self._core.queue if self._core else []
             return [Compute(t.ticket, t.epoch, t.ranges, self._indices[t.ticket], self.generation) for t in queue]
 
+    def counts(self, generation: int) -> bool:
+        """Whether what was computed in that membership is still waited for."""
+        return generation == self.generation
+
     def done(self, declined: bool, generation: int) -> bool:
         """The micro-batch under way is computed, or skipped. False: it was of a membership that is over."""
         with self._changed:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor
 
 from .errors import ScriptError
+from .group import Group
+from .metrics import Metrics, Sums
 from .statistics import Pool
 from .store import FlatStore
+
+_Ours = tuple[float, bytes, bytes, Sums]
+"""What one process of a group adds beside its gradient: weight, gradient flags, BatchNorm moments, metrics."""
 
 
 class _Room:
@@ -39,6 +45,8 @@ class GradientSum:
         self._spare: list[_Room] = []
         self._lent: list[_Room] = []
         self._room = _Room(store)
+        self.weight = 0.0
+        self.present = bytearray()
         self.drop()
 
     def add(self, weight: float) -> None:
@@ -72,6 +80,27 @@ class GradientSum:
             elif views:
                 torch._foreach_lerp_(views, gradients, share)
         self._store.statistics.collect(self._room.pool)
+
+    def gather(self, group: Group, metrics: Sums) -> Sums:
+        """Make the first one's sum that of a whole group, ``ḡ = Σ wᵢ ḡᵢ / Σ wᵢ``; returns everybody's ``metrics``."""
+        room, statistics = self._room, self._store.statistics
+        if self.weight:
+            room.flat.mul_(self.weight)
+        else:
+            room.flat.zero_()
+        group.reduce(room.flat)
+        ours = self.weight, bytes(self.present), room.pool.whole.tobytes(), metrics
+        whole = Metrics()
+        whole.merge(metrics)
+        for data in group.gather(msgspec.msgpack.encode(ours))[1:]:
+            weight, present, moments, more = msgspec.msgpack.decode(data, type=_Ours)
+            self.weight += weight
+            self.present = bytearray(a | b for a, b in zip(self.present, present, strict=True))
+            statistics.merge(room.pool, statistics.new_pool(memoryview(moments)))
+            whole.merge(more)
+        if group.first and self.weight:
+            room.flat.div_(self.weight)
+        return whole.take()
 
     def take(self) -> tuple[memoryview, float, bytes]:
         """The contribution's bytes, weight and gradient flags (empty: all set); a new one begins.

@@ -12,7 +12,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -29,6 +29,7 @@ from . import reproducible
 from .alone import AloneSession
 from .chance import Seeds, set_seed
 from .errors import ScriptError, ScriptValueError, in_a_line
+from .group import Group
 from .heap import keep_freed_memory
 from .measuring import LimitSession
 from .profiling import ProfileSession
@@ -41,8 +42,12 @@ _PLAIN = (RunError, KeysError, AddressError, EngineError, OpenAddressError, Port
 """Errors whose words are enough."""
 
 
-def join() -> Session:
+def join(group: Literal["node"] | None = None) -> Session:
     """Take this process's place in a run.
+
+    Args:
+        group: ``node``: the processes that torchrun or Slurm starts on one node are one worker, for several equal GPUs;
+            ``torch.distributed`` adds their gradients up. By default each process is a worker.
 
     Returns:
         A session: alone when no launcher started the process, else the server's, a worker's, that of a simulated run,
@@ -51,6 +56,8 @@ def join() -> Session:
     Raises:
         ValueError: the launcher's environment variables are damaged, or there are no keys.
     """
+    if group not in (None, "node"):
+        raise ScriptValueError(f"join(group={group!r}): it is 'node', or left out")
     place = Place.here()
     if place is not None:
         return take(place)
@@ -58,11 +65,14 @@ def join() -> Session:
         return _to_measure(request)
     _quiet_errors()
     task = Task.here()
-    return AloneSession(choose_device("")) if task is None else _work(task)
+    return AloneSession(choose_device("")) if task is None else _work(task, group == "node")
 
 
-def _work(task: Task) -> Session:
-    """A worker's part in a job that another launcher has started; with rank 0, the server's process, too."""
+def _work(task: Task, nodes: bool) -> Session:
+    """A worker's part in a job that another launcher has started; with rank 0, the server's process, too.
+
+    ``nodes``: each node is a worker.
+    """
     address = task.server
     known = os.environ.get(keys.VARIABLE)
     if not known and not task.one_host:
@@ -75,19 +85,22 @@ def _work(task: Task) -> Session:
     own = keys.worker_folder(folder, socket.gethostname())
     keys.WorkerKeys.read(own)
     if task.serves:
-        Hosting(task, folder, task.size, _script())
+        Hosting(task, folder, task.nodes if nodes else task.size, _script())
+    group = None
+    if nodes and task.local_size > 1:
+        group = Group(task.here_and_now, task.local_rank, task.local_size, choose_device("", task.local_rank))
     place = Place(
         role="worker",
         address=f"tcp://{address}",
         token="",
         keys=str(own.resolve()),
         run="",
-        index=task.rank,
-        workers=task.size,
+        index=task.node if nodes else task.rank,
+        workers=task.nodes if nodes else task.size,
         launched=time.time(),
         spawned=time.time(),
     )
-    return take(place, local=task.local_rank)
+    return take(place, local=task.local_rank, group=group)
 
 
 def _script() -> list[str]:
@@ -106,7 +119,7 @@ def _script() -> list[str]:
     return [str(Path(path).resolve()), *sys.argv[1:]]
 
 
-def take(place: Place, plain_outside: bool = False, local: int = 0) -> Session:
+def take(place: Place, plain_outside: bool = False, local: int = 0, group: Group | None = None) -> Session:
     """Take this place.
 
     Args:
@@ -114,6 +127,7 @@ def take(place: Place, plain_outside: bool = False, local: int = 0) -> Session:
         plain_outside: speak beyond this machine without keys; see :class:`~evener.runtime.transport.Listener`. Only who
             calls this can say so: it is no part of a place.
         local: this process's number on its machine: which of several GPUs is its.
+        group: the processes that are one worker with this one.
     """
     if place.micro_batch:
         reproducible.begin()
@@ -131,7 +145,7 @@ def take(place: Place, plain_outside: bool = False, local: int = 0) -> Session:
         return SimulatedSession(place, choose_device("cpu" if not place.device else place.device))
     if place.role == "limit":
         return LimitSession(place, choose_device(place.device))
-    return WorkerSession(place, choose_device(place.device, local), plain_outside)
+    return WorkerSession(place, choose_device(place.device, local), plain_outside, group)
 
 
 def _to_measure(request: Request) -> Session:

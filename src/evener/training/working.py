@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader
 from ..core.plan import ladder
 from ..runtime.keys import WorkerKeys
 from ..runtime.place import Place, since
+from ..runtime.protocol import DataMark
 from ..runtime.worker import Compute, Install, Link, Push
 from .batch import BatchInHand
 from .chance import Seeds, put_back, set_seed
@@ -24,6 +26,7 @@ from .checks import OUTSIDE, check_device
 from .contribution import GradientSum
 from .errors import ScriptError
 from .fingerprint import mark_of
+from .group import Group
 from .guard import Guard
 from .layout import Layout
 from .loader import SeamLoader, TicketLoader, lookahead
@@ -35,14 +38,21 @@ from .reproducible import Slate, begin, cut, seeds_of
 from .session import Session
 from .setup import Setup
 from .store import FlatStore
+from .together import FirstLink, MemberLink
 from .warmup import Throttle, probe, synchronize
+
+MEMBERS_APART = 1 << 20
+"""Between the seeds of a group's processes: more than there are workers."""
 
 
 class WorkerSession(Session):
     """Drives the user's loop with tickets; contributes on ``optimizer.step()``."""
 
-    def __init__(self, place: Place, device: torch.device, plain_outside: bool = False) -> None:
+    def __init__(
+        self, place: Place, device: torch.device, plain_outside: bool = False, group: Group | None = None
+    ) -> None:
         super().__init__(device)
+        self._group = group
         self._place = place
         self._plain_outside = plain_outside
         self._throttle: Throttle | None = None
@@ -65,18 +75,7 @@ class WorkerSession(Session):
         self._store = FlatStore(model, trained_parameters(optimizer))
         store = self._store
         check_device(store.device, self.device)
-        self._link = Link(
-            place.address,
-            WorkerKeys.read(Path(place.keys)) if place.keys else place.token,
-            place.run,
-            place.index,
-            store.entries,
-            store.parameter_bytes,
-            str(self.device),
-            memory=not place.tcp,
-            data=mark_of(loader.dataset) if place.keys else None,
-            plain_outside=self._plain_outside,
-        )
+        self._link = self._linked(mark_of(loader.dataset) if place.keys else None)
         atexit.register(self._leave)
         self._terms, constants, install = self._link.open()
         if self._terms.settings.get("look_ahead"):
@@ -92,6 +91,8 @@ class WorkerSession(Session):
         self._guard = Guard(model, optimizer, store)
         known = self._terms.settings
         sizes = likely_sizes(int(known["batch"]), int(known["workers"]), int(known.get("micro_batch", 0)))
+        if self._group is not None:
+            sizes = tuple(sorted({max(1, size // self._group.size) for size in sizes}))
         began = time.time()
         with put_back():
             pace, self._throttle = probe(
@@ -117,9 +118,30 @@ class WorkerSession(Session):
         self._loader = SeamLoader(loader, self.batches)
         return model, self._optimizer, self._loader
 
+    def _linked(self, data: DataMark | None) -> Link | FirstLink | MemberLink:
+        """The way to the server: this process's own, or that of the first process of its group."""
+        place, store, group = self._place, self._store, self._group
+        mark = msgspec.msgpack.encode((store.entries, data))
+        if group is not None and not group.first:
+            return MemberLink(group, mark)
+        link = Link(
+            place.address,
+            WorkerKeys.read(Path(place.keys)) if place.keys else place.token,
+            place.run,
+            place.index,
+            store.entries,
+            store.parameter_bytes,
+            str(self.device) if group is None else f"{group.size} x {self.device.type}",
+            memory=not place.tcp,
+            data=data,
+            plain_outside=self._plain_outside,
+        )
+        return link if group is None else FirstLink(link, group, mark)
+
     def _seed_apart(self, loader: DataLoader[Any]) -> None:
         """Let this worker draw other numbers than the others, the same ones in each run with the same seed."""
-        seed = Seeds(int(self._terms.settings["seed"])).worker(self._terms.worker)
+        member = self._group.rank if self._group is not None else 0
+        seed = Seeds(int(self._terms.settings["seed"])).worker(self._terms.worker + MEMBERS_APART * member)
         set_seed(seed, devices=True)
         if loader.generator is not None:
             # It seeds the loader's own processes. The sampler may share it, but only the server draws that.
@@ -222,11 +244,12 @@ class WorkerSession(Session):
         weight = self._batch.contribute(weight)
         self._guard.check_state()
         self._guard.check_gradients()
-        if self._generation != self._link.generation:
+        synchronize(self.device)  # or the time of a micro-batch would be that of launching it
+        if not self._link.counts(self._generation):
             self._store.statistics.forget()
             return
         self._sum.add(weight)
-        synchronize(self.device)  # or the time of a micro-batch would be that of launching it
+        synchronize(self.device)
         if self._throttle is not None:
             self._throttle.pause()
         self._link.done(False, self._generation)
@@ -236,8 +259,11 @@ class WorkerSession(Session):
             self._sum.give_back(self._sending.pop())
         if len(self._sending) > 1:
             self._link.wait_sent()
+        metrics = self._metrics.take()
+        if self._group is not None:
+            metrics = self._sum.gather(self._group, metrics)
         payload, weight, present = self._sum.take()
-        self._link.push(work, payload, weight, present, self._metrics.take())
+        self._link.push(work, payload, weight, present, metrics)
         self._sending.append(payload)
 
     def log(self, **values: Scalar) -> None:
