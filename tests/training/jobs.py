@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -94,7 +95,8 @@ class Tasks:
     def close(self) -> None:
         for pid in self._pids:
             if pid not in self._forge.exits:
-                os.killpg(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
         self._forge.hear(lambda: set(self._pids) <= self._forge.exits.keys(), 10)
         for gate in self._gates.values():
             os.close(gate)

@@ -87,8 +87,8 @@ def start_both(tasks: Tasks) -> None:
 
 def test_a_group_beside_a_single_worker_and_a_batch_that_one_of_the_group_skips(tasks: Tasks) -> None:
     tasks.gate("go on")  # the single worker leaves something for the group to do
-    skip = "wait_for('go on') if rank == '0' else let('go on') if rank == '1' else None\n            if rank == '2': continue"
-    script(tasks, skip, middle="[nn.BatchNorm1d(5)]")
+    waits = "wait_for('go on') if rank == '0' else let('go on') if rank == '1' else None"
+    script(tasks, f"{waits}\n            if rank == '2': continue", middle="[nn.BatchNorm1d(5)]")
     start_both(tasks)
     assert tasks.codes() == [0, 0, 0], tasks.said()
     accounting = check(tasks.run)

@@ -109,9 +109,16 @@ class Group:
 def part_of(count: int, rank: int, size: int) -> slice:
     """Which of ``count`` samples are member ``rank``'s: equal parts, the first ones one more.
 
+    A part has two samples at least, for BatchNorm cannot do with one; the last members go without, if need be.
+
     >>> [part_of(7, rank, 3) for rank in range(3)]
     [slice(0, 3, None), slice(3, 5, None), slice(5, 7, None)]
+    >>> [part_of(5, rank, 3) for rank in range(3)]
+    [slice(0, 3, None), slice(3, 5, None), slice(0, 0, None)]
     """
+    size = min(size, max(1, count // 2))
+    if rank >= size:
+        return slice(0, 0)
     each, more = divmod(count, size)
     start = rank * each + min(rank, more)
     return slice(start, start + each + (rank < more))
