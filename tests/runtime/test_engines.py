@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,17 @@ def test_a_users_own_keys_are_made_once(tmp_path: Path, monkeypatch: pytest.Monk
     assert keys.ServerKeys(folder).public == before
     assert keys.WorkerKeys.read(keys.worker_folder(folder, "any")).server == before
     assert [path.name for path in (tmp_path / "state").iterdir()] == [folder.name]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a file that is root's")
+def test_roots_file_may_be_read_through_a_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys.make(tmp_path / "keys", ["job"])
+    file = tmp_path / "keys" / "job" / "worker.key"
+    file.chmod(0o440)
+    with pytest.raises(keys.KeysError, match="chmod 600"):
+        keys.WorkerKeys.read(file.parent)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert keys.WorkerKeys.read(file.parent).name == "job"
+    file.chmod(0o444)
+    with pytest.raises(keys.KeysError, match="chmod 600"):
+        keys.WorkerKeys.read(file.parent)
