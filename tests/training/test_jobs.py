@@ -6,17 +6,18 @@ import fcntl
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from evener.runtime import keys
-from evener.trace import EndLine, read
+from evener.trace import EndLine, check, parts, read
 
 from .harness import free_port
 from .jobs import Tasks, workers
 
-LONG = 100.0
+LONG = 250.0
 """Seconds that torchrun may take, which loads torch in every process."""
 
 SCRIPT = """
@@ -37,9 +38,25 @@ if not session.is_server:
 """
 
 
-def torchrun(folder: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", *options, "train.py"]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+Agent = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def torchrun(folder: Path) -> Iterator[Agent]:
+    """Starts agents of torchrun."""
+    agents: list[subprocess.Popen[str]] = []
+
+    def start(*options: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "torch.distributed.run", *options, "train.py"]
+        agent = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        agents.append(agent)
+        return agent
+
+    yield start
+    for agent in agents:
+        if agent.poll() is None:
+            agent.terminate()  # it ends its own processes
+            agent.communicate(timeout=40)
 
 
 @pytest.fixture(autouse=True)
@@ -47,36 +64,40 @@ def script(folder: Path) -> None:
     (folder / "train.py").write_text(SCRIPT)
 
 
-def test_torchrun_on_one_host(folder: Path) -> None:
-    job = torchrun(folder, "--nproc-per-node", "2")
-    said, _ = job.communicate(timeout=LONG)
-    assert job.returncode == 0, said
-    assert said.count("all weights are {-1.0}") == 2
-    assert "epoch 1/1" in said
-    (run,) = (folder / "runs").iterdir()
-    assert workers(run) == {0, 1}
-
-
-def test_two_agents_of_torchrun_with_keys(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.timeout(300)
+def test_two_agents_of_torchrun_with_keys(torchrun: Agent, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keys.make(folder / "keys", ["job"])
     monkeypatch.setenv("EVENER_KEYS", str(folder / "keys"))
     monkeypatch.setenv("EVENER_SERVE", "--policy asynchronous --record 'the record'")
     common = ["--nnodes", "2", "--master-addr", "127.0.0.1", "--master-port", str(free_port()), "--rdzv-id", "twins"]
-    agents = [torchrun(folder, *common, "--node-rank", str(node), "--nproc-per-node", "1") for node in range(2)]
+    agents = [torchrun(*common, "--node-rank", str(node), "--nproc-per-node", "1") for node in range(2)]
     said = [agent.communicate(timeout=LONG)[0] for agent in agents]
     assert [agent.returncode for agent in agents] == [0, 0], said
     assert workers(folder / "the record") == {0, 1}
 
 
+@pytest.mark.timeout(300)
+def test_torchrun_begins_all_anew_and_they_go_on_from_the_last_checkpoint(torchrun: Agent, folder: Path) -> None:
+    dies = """
+    if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and epoch == 1 and not session.is_server:
+        if os.environ["RANK"] == "1":
+            os.kill(os.getpid(), signal.SIGKILL)
+        signal.pause()
+"""
+    text = SCRIPT.replace("session.epochs(1)", "session.epochs(3)").replace("    for x in", f"{dies}    for x in")
+    (folder / "train.py").write_text(text)
+    job = torchrun("--nproc-per-node", "2", "--max-restarts", "1")
+    said, _ = job.communicate(timeout=LONG)
+    assert job.returncode == 0, said
+    assert said.count("all weights are {-3.0}") == 2, said
+    (run,) = (folder / "runs").iterdir()
+    assert parts(run) == 1
+    assert check(run).complete
+    assert check(run).counted_once
+    assert "epoch 1/3" in said
+
+
 # Without torchrun, processes that have torch already --------------------------------------------------------
-
-
-def test_tasks_of_slurm(tasks: Tasks) -> None:
-    for rank in range(2):
-        tasks.start(rank)
-    assert tasks.codes() == [0, 0], tasks.said()
-    assert tasks.said().count("all weights are {-1.0}") == 2
-    assert workers(tasks.run) == {0, 1}
 
 
 HELD = SCRIPT.replace(

@@ -34,6 +34,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     _policy.configure(parser)
     _resuming.configure(parser)
+    add(
+        "--go-on",
+        action="store_true",
+        help="with --record DIR: go on with the run that is there, if one has begun; for servers that are restarted by "
+        "themselves",
+    )
     _board.configure(parser)
     _options.configure(parser, seed="of the run")
 
@@ -62,6 +68,10 @@ def execute(options: argparse.Namespace) -> int:
 def _asked(options: argparse.Namespace) -> ServeOptions:
     from .. import launch
 
+    if options.go_on and options.record is None:
+        raise launch.LaunchError("--go-on: say where the run is, with --record DIR.")
+    if options.go_on and launch.begun(options.record) is not None:
+        options.resume = options.record
     if options.resume is not None:
         return _resumed(options, launch.to_resume(options.resume))
     if options.listen is None:
@@ -96,7 +106,8 @@ def _resumed(options: argparse.Namespace, head: Head) -> ServeOptions:
             f"the run in {options.resume} was begun with 'evener run', for this machine alone: "
             f"evener run {options.script} --resume {options.resume}"
         )
-    listen = place.address.removeprefix("tcp://")
+    # Who restarts servers by himself restarts the workers, too, or sees to it that they find it.
+    listen = options.listen if options.go_on and options.listen else place.address.removeprefix("tcp://")
     _resuming.check(
         [
             ("the policy (--policy, its options)", _policy.choice(options), PolicyChoice(), place.policy),

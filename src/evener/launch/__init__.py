@@ -14,7 +14,7 @@ from .local import RunResult, run
 from .options import LaunchError, RunOptions, default_workers
 from .profile import ProfileOptions, measure_profile
 from .ray import RayOptions, run_on_ray
-from .resuming import to_resume
+from .resuming import begun, to_resume
 from .screen import Plain, Screen
 from .simulated import SimulateOptions, simulate
 from .timing import TimingOptions, TimingResult, simulate_timing
@@ -33,6 +33,7 @@ __all__ = [
     "StoppedError",
     "TimingOptions",
     "TimingResult",
+    "begun",
     "default_workers",
     "join",
     "mean_limit",

@@ -34,6 +34,23 @@ def to_resume(folder: Path) -> Head:
         raise LaunchError(f"{error}") from None
 
 
+def begun(folder: Path) -> Head | None:
+    """Where the run in ``folder`` stands, to go on from there; ``None``: nothing is there, and it may begin.
+
+    The record of a server that was lost before its first checkpoint is moved out of the way.
+
+    Raises:
+        LaunchError: its server is alive, or the run is complete.
+    """
+    record = record_path(folder)
+    if checkpointed(folder) or complete(record) or (record.exists() and held(record)):
+        return to_resume(folder)
+    if record.exists():
+        count = sum(1 for _ in folder.glob(f"{record.name}.lost-*"))
+        record.rename(folder / f"{record.name}.lost-{count + 1}")
+    return None
+
+
 @contextmanager
 def room_for_a_part(folder: Path) -> Iterator[None]:
     """Set the record of the server that was lost aside; if none takes its place, it is put back.

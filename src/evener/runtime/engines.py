@@ -198,7 +198,7 @@ def _task(
     given: _Given, engine: Literal["torchrun", "slurm", "env"], name: str, unique: bool, /, **place: int | str
 ) -> Task:
     job = f"{engine}-" + re.sub(r"[^A-Za-z0-9._-]+", "_", name)[:100]
-    digest = hashlib.blake2b(f"{job} {given.get('MASTER_PORT', '')}".encode(), digest_size=4).digest()
+    digest = hashlib.blake2b(job.encode(), digest_size=4).digest()
     port = given.number(PORT, least=1, default=FIRST_PORT + int.from_bytes(digest, "big") % PORTS)
     task = Task(engine, job, unique, **place, port=port, elsewhere=given.get(JOIN, ""))  # type: ignore[arg-type]
     if port > 65535:

@@ -99,8 +99,8 @@ class Hosting:
 
 
 def _room(task: Task) -> list[str]:
-    """Where the run's folder is: under the job's name, if no other job has it."""
-    return ["--record", str(Path("runs") / task.job)] if task.unique else []
+    """Where the run's folder is: under the job's name, if no other job has it. Then a restart goes on with it."""
+    return ["--record", str(Path("runs") / task.job), "--go-on"] if task.unique else []
 
 
 def _wait_for_port(listen: str, seconds: float) -> None:
