@@ -77,7 +77,9 @@ def test_two_agents_of_torchrun_with_keys(torchrun: Agent, folder: Path, monkeyp
 
 
 @pytest.mark.timeout(300)
-def test_torchrun_begins_all_anew_and_they_go_on_from_the_last_checkpoint(torchrun: Agent, folder: Path) -> None:
+def test_torchrun_begins_all_anew_and_they_go_on_from_the_last_checkpoint(
+    torchrun: Agent, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dies = """
     if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and epoch == 1 and not session.is_server:
         if os.environ["RANK"] == "1":
@@ -86,6 +88,7 @@ def test_torchrun_begins_all_anew_and_they_go_on_from_the_last_checkpoint(torchr
 """
     text = SCRIPT.replace("session.epochs(1)", "session.epochs(3)").replace("    for x in", f"{dies}    for x in")
     (folder / "train.py").write_text(text)
+    monkeypatch.setenv("EVENER_SERVE", "--policy asynchronous")  # nobody sits out
     job = torchrun("--nproc-per-node", "2", "--max-restarts", "1")
     said, _ = job.communicate(timeout=LONG)
     assert job.returncode == 0, said
