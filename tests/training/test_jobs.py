@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import re
 import subprocess
 import sys
@@ -86,7 +87,18 @@ def test_torchrun_begins_all_anew_and_they_go_on_from_the_last_checkpoint(
             os.kill(os.getpid(), signal.SIGKILL)
         signal.pause()
 """
+    # The run is so short that one could end it before the other is there: the second time each waits for the other.
+    meet = """
+again = os.environ["TORCHELASTIC_RESTART_COUNT"] == "1" and not session.is_server
+if again and os.environ["RANK"] == "0":
+    let("here")
+waits = again and os.environ["RANK"] == "1"
+"""
+    os.mkfifo(folder / "here")
     text = SCRIPT.replace("session.epochs(1)", "session.epochs(3)").replace("    for x in", f"{dies}    for x in")
+    text = text.replace("for epoch", f"{meet}for epoch", 1).replace(
+        "        optimizer.zero", "        if waits: wait_for('here'); waits = False\n        optimizer.zero"
+    )
     (folder / "train.py").write_text(text)
     monkeypatch.setenv("EVENER_SERVE", "--policy asynchronous")  # nobody sits out
     job = torchrun("--nproc-per-node", "2", "--max-restarts", "1")
