@@ -66,6 +66,7 @@ class Outcome:
         counted_once: of evener's samples: whether each counted exactly once, all of them, in batches as large as asked.
         problems: what is not so, in words.
         sat_out: evener's workers that sat out at some time.
+        record_s: by the clock of evener's record, when measuring began.
     """
 
     samples_per_second: float
@@ -80,6 +81,7 @@ class Outcome:
     counted_once: bool | None = None
     problems: str = ""
     sat_out: tuple[int, ...] = ()
+    record_s: float = 0.0
 
 
 class Measurement:
@@ -188,6 +190,7 @@ class Measurement:
             started_after=0.0,
             rates=self._rates(),
             ended_early=ended,
+            record_s=start - self.progress.opened,
         )
         if self.system.runner == "evener":
             account(outcome, self.folder, self.job.batch)

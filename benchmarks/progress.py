@@ -64,7 +64,12 @@ class Files:
     Args:
         folder: where they are.
         hosts: how many there will be.
+
+    Attributes:
+        opened: when the times in them are counted from, by the monotonic clock.
     """
+
+    opened = 0.0
 
     def __init__(self, folder: Path, hosts: int) -> None:
         self._paths = [folder / f"progress-{index}" for index in range(hosts)]
@@ -99,12 +104,15 @@ class Record:
     Args:
         folder: where the record is, or will be.
         hosts: how many there will be.
+
+    Attributes:
+        opened: when the record was opened, by the monotonic clock; known once the first step is done.
     """
 
     def __init__(self, folder: Path, hosts: int) -> None:
         self._path = record_path(folder)
         self._hosts = hosts
-        self._opened = 0.0
+        self.opened = 0.0
 
     def started(self) -> bool:
         """Whether the first step is done. Sets this run's clock against the machine's."""
@@ -117,7 +125,7 @@ class Record:
             return False
         # The record counts time from its opening. Its lines come within 0.2 s of what they tell, and never before it.
         last = decode_line(written[written.rfind(b"\n", 0, end) + 1 : end + 1], 2)
-        self._opened = time.monotonic() - (last.t if isinstance(last, EventLine | NoteLine) else 0.0)
+        self.opened = time.monotonic() - (last.t if isinstance(last, EventLine | NoteLine) else 0.0)
         return True
 
     def points(self, since: float, hosts: Iterable[int]) -> int:
@@ -131,5 +139,5 @@ class Record:
             if isinstance(line, EventLine):
                 for command in line.commands:
                     if isinstance(command, Accumulate):
-                        curves.setdefault(command.worker, Curve()).add(self._opened + line.t, command.samples)
+                        curves.setdefault(command.worker, Curve()).add(self.opened + line.t, command.samples)
         return [curve for _, curve in sorted(curves.items())]
