@@ -38,7 +38,7 @@ class Run:
         by_host: samples/s, each; a host that came back follows after the others.
         record_s: by the clock of the record, when measuring began.
         seconds: that were measured.
-        server_cpu: cores.
+        server_cpu, host_cpu: cores; hosts' are not known where one died.
         problems: what is wrong with its accounting; empty: nothing.
         failed: why there is no measurement.
     """
@@ -51,6 +51,7 @@ class Run:
     record_s: float = 0.0
     seconds: float = 0.0
     server_cpu: float = 0.0
+    host_cpu: tuple[float, ...] = ()
     stale_fraction: float | None = None
     problems: str = ""
     failed: str = ""
@@ -91,6 +92,7 @@ def _once(cluster: EmulatedCluster, case: Case, system: System, blank: Run, fold
         record_s=round(outcome.record_s, 4),
         seconds=round(outcome.seconds, 4),
         server_cpu=round(outcome.server_cpu, 4),
+        host_cpu=tuple(round(cpu, 4) for cpu in outcome.host_cpu),
         stale_fraction=outcome.stale_fraction,
         problems=outcome.problems or outcome.ended_early,
     )
@@ -132,7 +134,7 @@ def profile(cluster: EmulatedCluster, case: Case, folder: Path) -> None:
                 part = replace(part, options={"seconds": SERVERS_S})
             processes[host] = cluster.start(host, command, environment(part), folder / f"log-{host}")
         until, ready = time.monotonic() + PATIENCE, set[int]()
-        while any(process.poll() is None for process in processes.values()):
+        while any(process.poll() is None and not _answered(folder, host) for host, process in processes.items()):
             if len(ready) < len(hosts):
                 ready = {host for host in hosts if (folder / f"ready-{host}").exists()}
                 for host in hosts if len(ready) == len(hosts) else ():
@@ -155,6 +157,12 @@ def _answer(folder: Path, host: int) -> Path:
     return folder / f"profile-{host}" / "profile.json"
 
 
+def _answered(folder: Path, host: int) -> bool:
+    """Whether it has its profile; at a tenth of a core, Python takes seconds to end after that."""
+    answer = _answer(folder, host)
+    return answer.exists() and answer.read_bytes().endswith(b"}")
+
+
 def profiles(folder: Path, hosts: int) -> list[Profile]:
     """Those that :func:`profile` left in its folder; the server's host's is the last."""
     return [
@@ -169,4 +177,4 @@ def save(folder: Path, runs: list[Run]) -> None:
 
 def load(folder: Path) -> list[Run]:
     """What :func:`save` kept."""
-    return [Run(**{**one, "by_host": tuple(one["by_host"])}) for one in json.loads((folder / "runs.json").read_text())]
+    return [msgspec.convert(one, Run) for one in json.loads((folder / "runs.json").read_text())]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,7 +30,8 @@ LINEAR = profile({size: [0.01 + size / 400] * 3 for size in (8, 16, 32, 64)})
 
 def test_a_profile_is_a_host() -> None:
     cluster = parse_cluster(LINEAR.to_toml("train.py", WHEN))
-    assert cluster.hosts == (Host(400.0, overhead=0.01, uplink=0.003, downlink=0.002, latency=0.0002),)
+    host = Host(400.0, overhead=0.01, uplink=0.003, downlink=0.002, latency=0.0002, push_work=0.003, pull_work=0.002)
+    assert cluster.hosts == (host,)
     assert cluster.step_seconds == 0.0015
 
 
@@ -79,7 +81,18 @@ def test_the_smallest_efficient_micro_batch() -> None:
 def test_the_median_counts_and_its_quartiles_are_shown() -> None:
     measured = profile({10: [0.1, 0.2, 0.4, 0.1, 5.0]})
     assert measured.rates(10) == pytest.approx((25, 50, 100))
-    assert measured.line.pace == pytest.approx(50)
+
+
+def test_the_simulated_host_takes_as_long_as_was_measured() -> None:
+    # Under a CPU quota most take little, and some wait for the next period.
+    measured = profile({10: [0.1, 0.1, 0.1, 0.5], 20: [0.2, 0.2, 0.2, 1.0]})
+    host = measured.cluster().hosts[0]
+    mean = statistics.fmean(host.duration(10, 0.0, math.exp(normal)) for normal in _normals(measured.noise))
+    assert mean == pytest.approx(0.2, rel=0.01)
+
+
+def _normals(sigma: float) -> list[float]:
+    return [statistics.NormalDist(0.0, sigma).inv_cdf((place + 0.5) / 20_000) for place in range(20_000)]
 
 
 def test_noise_is_about_the_median_of_each_size() -> None:

@@ -31,6 +31,8 @@ class Host:
         noise: standard deviation of the logarithm of a micro-batch's duration.
         uplink, downlink: seconds a push, a set of parameters takes.
         latency: seconds a control message takes.
+        push_work, pull_work: seconds by which a push that begins, a set of parameters that comes, holds up the
+            micro-batch under way: its processor's work, as computing is.
         joins, dies: when it comes and goes (``None``: never goes).
         stalls: ``(from, seconds)``: it does nothing then, not even listen.
         paces: ``(from, samples/s)``, in order of time: its pace from then on, in place of ``pace``.
@@ -75,12 +77,14 @@ class Host:
     cuts: tuple[tuple[float, float], ...] = ()
     slows: tuple[tuple[float, float, float], ...] = ()
     silence: float | None = None
+    push_work: float = 0.0
+    pull_work: float = 0.0
 
     def __post_init__(self) -> None:
         for pace in (self.pace, *(pace for _, pace in self.paces)):
             if not (pace > 0 and math.isfinite(pace)):
                 raise ValueError(f"a pace is a positive number of samples/s, not {pace}")
-        for name in ("overhead", "noise", "uplink", "downlink", "latency", "joins", "jitter"):
+        for name in ("overhead", "noise", "uplink", "downlink", "latency", "joins", "jitter", "push_work", "pull_work"):
             value = getattr(self, name)
             if not (value >= 0 and math.isfinite(value)):
                 raise ValueError(f"{name} is not negative, and finite, unlike {value}")

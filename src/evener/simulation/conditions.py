@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
+import numpy as np
 
 from ..core import commands as c
 from ..core import events as e
@@ -22,12 +23,16 @@ from ..trace import BrokenLine, EventLine, Header, HeaderLine, Line, RecordError
 from ..trace.reader import as_lines
 from .cluster import Cluster, Host
 from .pacing import Pacing, pacing
+from .shape import Batches, Shape, shape
 
 ENOUGH = 3
 """Measurements of a kind from which the better kind is preferred to the more frequent one."""
 
 VERSIONS = 4096
 """Publications that are remembered."""
+
+TOGETHER = 0.001
+"""Seconds within which a worker's word of an end and that of a beginning came as one: it went on without waiting."""
 
 BYTES = 4
 """Of each number that is trained."""
@@ -101,6 +106,8 @@ class _Ticket:
     min_version: int
     idle: bool
     version: int = -1
+    after: int = -1
+    pulled: int = 0
     arrived: float | None = None
     computed: float | None = None
 
@@ -116,6 +123,7 @@ class _Visit:
     left: float | None = None
     asked: float | None = None
     ended: float = -math.inf
+    last: int = -1
     begun: int = -1
     busy: int = 0
     again: bool = False
@@ -127,6 +135,9 @@ class _Visit:
     begins: array[float] = field(default_factory=lambda: array("d"))
     sizes: array[float] = field(default_factory=lambda: array("d"))
     seconds: array[float] = field(default_factory=lambda: array("d"))
+    after: array[int] = field(default_factory=lambda: array("q"))
+    pulled: array[float] = field(default_factory=lambda: array("d"))
+    pushed: set[int] = field(default_factory=set)
     turns: array[float] = field(default_factory=lambda: array("d"))
     uplinks: array[float] = field(default_factory=lambda: array("d"))
     waits: array[float] = field(default_factory=lambda: array("d"))
@@ -206,6 +217,8 @@ class Reader:
                 ticket = visit.held.get(number)
                 if ticket is not None and ticket.version < 0:
                     ticket.version = version
+                    if t - visit.ended < TOGETHER:
+                        ticket.after = visit.last
                     if version == visit.received and visit.asked is None:
                         visit.asked = t  # with what it has in use, it asks for newer parameters
             case e.Computed(_, number, seconds):
@@ -237,6 +250,8 @@ class Reader:
         visit.begins.append(begin)
         visit.sizes.append(ticket.size)
         visit.seconds.append(max(seconds, 1e-9))
+        visit.after.append(ticket.after)
+        visit.pulled.append(ticket.pulled)
         if ticket.version > visit.begun:
             visit.begun = ticket.version
             published = self._published.get(ticket.version)
@@ -245,7 +260,7 @@ class Reader:
                 visit.waits.append(begin - published)
         if ticket.idle:
             visit.turns.append(max(0.0, begin - ticket.granted))
-        visit.ended = t
+        visit.ended, visit.last = t, number
         if ticket.arrived is not None:
             visit.uplinks.append(ticket.arrived - t)
             del visit.held[number]
@@ -255,6 +270,7 @@ class Reader:
         if last is None or last.arrived is not None:
             return
         visit.pushes += 1
+        visit.pushed.add(tickets[-1])
         visit.refused += verdict != "ok"
         if last.computed is None:  # bulk and control travel apart
             last.arrived = t
@@ -267,6 +283,8 @@ class Reader:
     def _received(self, visit: _Visit, version: int, t: float) -> None:
         if version <= visit.received:
             return
+        for ticket in visit.held.values():  # a few; one of them is being computed, if any is
+            ticket.pulled += ticket.version >= 0 and ticket.computed is None
         published = self._published.get(version)
         if published is not None and visit.asked is not None:
             visit.downlinks.append(t - max(published, visit.asked))
@@ -316,8 +334,16 @@ class Reader:
                 "Name the record of a run that trained for some steps."
             )
         remarks = [self._broken] if self._broken else []
-        fits = {id(v): pacing(v.begins, v.sizes, v.seconds) for v in self._visits if v.sizes}
-        common = _Common(self._visits, real=self._header.kind == "run")
+        batches = {id(v): _batches(v) for v in self._visits if v.sizes}
+        costs = shape(list(batches.values()))
+        known = costs.overhead if costs.known else None
+        fits = {}
+        for visit in self._visits:
+            if visit.sizes:
+                b = batches[id(visit)]
+                plain = b.seconds * (b.sizes + costs.overhead) / costs.samples(b.sizes, b.pushed, b.pulled)
+                fits[id(visit)] = pacing(visit.begins, visit.sizes, plain, known)
+        common = _Common(self._visits, real=self._header.kind == "run", costs=costs)
         hosts: list[Host] = []
         workers: list[int] = []
         again: list[bool] = []
@@ -363,18 +389,25 @@ class Reader:
 class _Common:
     """What holds for workers about whom the record does not tell it. ``real``: a loader has to be started at first."""
 
-    def __init__(self, visits: Sequence[_Visit], real: bool) -> None:
+    def __init__(self, visits: Sequence[_Visit], real: bool, costs: Shape) -> None:
         plain = Host(pace=1.0)
+        self._costs = costs
         self._skip = 1 if real else 0
-        first = min((visit.turns[0] / 2 for visit in visits if visit.turns), default=plain.latency)
+        # The first turn of a real worker starts its loader, too, and says nothing of messages.
+        turns = [] if real else [visit.turns[0] / 2 for visit in visits if visit.turns]
+        first = min(turns, default=plain.latency)
         self._latency = _typical([self._own_latency(visit) for visit in visits], first)
         self._uplink = _typical([_middle(visit.uplinks) for visit in visits], plain.uplink)
         self._downlink = _typical([_downlink(visit) for visit in visits], plain.downlink)
 
     def _own_latency(self, visit: _Visit) -> float | None:
-        """Of a control message, one way: from a grant to one that is idle to what it begins, there and back."""
-        turns = visit.turns[self._skip :]
-        return statistics.median(turns) / 2 if turns else None
+        """Of a control message, one way: from a grant to one that is idle to what it begins, there and back.
+
+        The least counts: a worker also loads its samples then, and takes its time to begin. And no set of parameters is
+        there before a message would be.
+        """
+        turns = [turn / 2 for turn in visit.turns[self._skip :]]
+        return min([*turns, *visit.waits, *visit.downlinks]) if turns else None
 
     def host(self, visit: _Visit, fit: Pacing, origin: float) -> Host:
         """A worker as a host; times from ``origin`` on."""
@@ -393,6 +426,8 @@ class _Common:
             uplink=_digits(max(0.0, uplink)),
             downlink=_digits(max(0.0, downlink)),
             latency=_digits(latency),
+            push_work=_digits(self._costs.push / fit.pace),
+            pull_work=_digits(self._costs.pull / fit.pace),
             joins=max(0.0, _time(visit.joined - origin)),
             dies=None if visit.left is None else max(0.0, _time(visit.left - origin)),
             stalls=tuple((max(0.0, _time(at - origin)), _digits(seconds)) for at, seconds in fit.stalls),
@@ -400,6 +435,12 @@ class _Common:
             declines=_each(visit.heard, visit.declined),
             refused=_each(visit.pushes, visit.refused),
         )
+
+
+def _batches(visit: _Visit) -> Batches:
+    """Its micro-batches; a push is one's that began when the one before it ended."""
+    pushed = np.fromiter((ticket in visit.pushed for ticket in visit.after), np.float64, len(visit.after))
+    return Batches(np.asarray(visit.sizes), np.asarray(visit.seconds), pushed, np.asarray(visit.pulled))
 
 
 def _downlink(visit: _Visit) -> float | None:

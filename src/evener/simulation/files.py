@@ -333,6 +333,8 @@ HOST: Mapping[str, Read] = {
     "overhead": units.seconds,
     "noise": units.share,
     "uplink": units.seconds,
+    "push_work": units.seconds,
+    "pull_work": units.seconds,
     "downlink": units.seconds,
     "latency": units.seconds,
     "link": _link,

@@ -32,6 +32,15 @@ WORTHWHILE = 0.05
 SHORTEST = 5
 """Micro-batches below which a stretch is no pace, but chance."""
 
+DIFFER, CLEARLY = 1.5, 4.0
+"""Sizes that differ by the first factor tell overhead from pace; if most differ by the second, better than others do."""
+
+LEAST = 0.05
+"""Of the durations, a part that may be shorter than what a micro-batch costs beyond its samples: clocks are not exact."""
+
+TAILS = 1.3
+"""A standard deviation is at most so many times what the middle of the durations suggests: a few outliers are no noise."""
+
 STALLED = 3.0
 """A single micro-batch that took more than so many times what it should was held up: a stall, not its pace."""
 
@@ -65,13 +74,16 @@ class Pacing:
     known: bool
 
 
-def pacing(begins: Sequence[float], sizes: Sequence[float], seconds: Sequence[float]) -> Pacing:
+def pacing(
+    begins: Sequence[float], sizes: Sequence[float], seconds: Sequence[float], overhead_samples: float | None = None
+) -> Pacing:
     """Fit a host's micro-batches.
 
     Args:
         begins: when each began, ascending.
         sizes: its samples.
         seconds: what it took; those that are not positive are left out.
+        overhead_samples: what other hosts tell of the overhead, in samples; counts where this one's sizes hardly differ.
 
     Raises:
         ValueError: there is none.
@@ -85,7 +97,9 @@ def pacing(begins: Sequence[float], sizes: Sequence[float], seconds: Sequence[fl
     at, size, took = at[use], size[use], took[use]
     if not len(took):
         raise ValueError("a pace needs micro-batches that took some time")
-    known = bool(size.max() >= 1.5 * size.min())
+    known = bool(size.max() >= DIFFER * size.min())
+    low, high = np.quantile(size, (0.1, 0.9))
+    hint = overhead_samples if high < CLEARLY * low else None
     stalled = np.zeros(len(took), dtype=bool)
     overhead, cuts = 0.0, [0]
     slopes: Array = np.ones(1)
@@ -95,18 +109,19 @@ def pacing(begins: Sequence[float], sizes: Sequence[float], seconds: Sequence[fl
         slowness = np.log(np.maximum(took - overhead, 0.1 * took) / size)
         cuts = _changes(slowness[fine])
         stretches = _numbered(fine, cuts)
-        overhead, slopes = _lines(size, took, stretches, len(cuts), fine, known)
+        overhead, slopes = _lines(size, took, stretches, len(cuts), fine, known, hint)
         expected = overhead + slopes[stretches] * size
         noise = _spread(np.log(took[fine] / expected[fine]))
         stalled = _single(took, expected, noise)
     fine = ~stalled
     expected = overhead + slopes[stretches] * size
-    noise = float(np.std(np.log(took[fine] / expected[fine]))) if fine.sum() > 1 else 0.0
+    relative = np.log(took[fine] / expected[fine])
+    noise = min(float(np.std(relative)), TAILS * _spread(relative)) if len(relative) > 1 else 0.0
     paces = _levels(at, size, took, stretches, fine, overhead, slopes, math.exp(noise**2 / 2))
     stalls = tuple(
         (float(at[i] + expected[i] / 2), float(took[i] - expected[i])) for i in np.flatnonzero(stalled).tolist()
     )
-    return Pacing(paces[0][1], tuple(paces[1:]), float(overhead), noise, stalls, known)
+    return Pacing(paces[0][1], tuple(paces[1:]), float(overhead), noise, stalls, known or hint is not None)
 
 
 def _spread(values: Array) -> float:
@@ -223,8 +238,12 @@ def _lines(
     count: int,
     fine: Mask,
     known: bool,
+    hint: float | None,
 ) -> tuple[float, Array]:
-    """One overhead and a slope (s per sample) for each stretch: relative least squares with Huber's weights."""
+    """One overhead and a slope (s per sample) for each stretch: relative least squares with Huber's weights.
+
+    ``hint``: the overhead is so many samples of the middle stretch.
+    """
     u, v = 1.0 / took, size / took
     weight: Array = fine.astype(np.float64)
     overhead = 0.0
@@ -237,8 +256,13 @@ def _lines(
         # For a given overhead a, slope_s = (sv − a·uv) / vv; with it the squares are a parabola in a.
         square = float(np.sum(weight * u * u) - np.sum(uv**2 / some))
         linear = float(np.sum(weight * u) - np.sum(uv * sv / some))
-        overhead = max(0.0, linear / square) if known and square > 1e-9 * float(np.sum(weight * u * u)) else 0.0
-        overhead = min(overhead, 0.9 * float(np.min(took[fine])))
+        overhead = max(0.0, linear / square) if known and hint is None and square > 1e-9 * float(np.sum(weight * u * u)) else 0.0
+        if hint is not None:
+            with_it = v + hint * u  # samples and overhead, by the time they took
+            squares = np.bincount(stretches, weight * with_it**2, minlength=count)
+            alike = np.bincount(stretches, weight * with_it, minlength=count) / np.where(squares > 0, squares, 1.0)
+            overhead = hint * float(np.median(alike[stretches[fine]]))
+        overhead = min(overhead, 0.9 * float(np.quantile(took[fine], LEAST)))
         slopes = np.maximum((sv - overhead * uv) / some, 1e-12)
         relative = (overhead + slopes[stretches] * size) / took - 1.0
         limit = _HUBER * max(_spread(relative[fine]), 1e-6)

@@ -128,8 +128,10 @@ class Profile(msgspec.Struct, frozen=True):
 
     @property
     def line(self) -> Line:
-        """The line through the medians."""
-        return fit(self.medians)
+        """The line through the means: throughput is what is to be predicted, and under a CPU quota few micro-batches
+        take what the median one does. The simulator's noise makes a mean that much longer."""
+        longer = math.exp(self.noise**2 / 2)
+        return fit({size: statistics.fmean(some) / longer for size, some in self.durations.items()})
 
     @property
     def efficient(self) -> int:
@@ -154,6 +156,8 @@ class Profile(msgspec.Struct, frozen=True):
             noise=self.noise,
             uplink=cost.push,
             downlink=cost.pull,
+            push_work=cost.push,
+            pull_work=cost.pull,
             latency=cost.message,
         )
         return Cluster((host,), step_seconds=self.step)
@@ -204,6 +208,8 @@ class Profile(msgspec.Struct, frozen=True):
             ("noise", host.noise, "standard deviation of the logarithm of a micro-batch's duration"),
             ("uplink", host.uplink, f"s; a push has {cost.push_bytes} bytes; loopback: add bytes / bandwidth"),
             ("downlink", host.downlink, f"s; a set of parameters has {cost.pull_bytes} bytes; likewise"),
+            ("push_work", host.push_work, "s by which a push that begins holds up what is computed"),
+            ("pull_work", host.pull_work, "s by which parameters that come do; both as on loopback, with both ends' work"),
             ("latency", host.latency, "s; a control message; loopback: add half the network's round trip"),
         ]
         return "\n".join(

@@ -57,6 +57,7 @@ class _Worker:
     pushes: int = 0
     sent: int = 0
     last_report: float = 0.0
+    sending: float = 0.0
     pull: int | None = None
     sums: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
 
@@ -199,7 +200,8 @@ class Workers:
                 samples = target.tickets[ticket] = size(ranges)
                 declined, worker = self._declines(target), target.core.worker
                 task = Task(worker, ticket, epoch, ranges, version, step, target.parameters, declined)
-                end = self._end_of(target, samples)
+                # What a push still takes of its processor comes first.
+                end = self._end_of(target, samples) + max(0.0, target.sending - now)
                 target.busy = True
                 self._begin(task)
                 self._clock.at(end, self._computed, target, task)
@@ -218,7 +220,7 @@ class Workers:
         return bool(target.host.declines) and target.computed % target.host.declines == 0
 
     def _computed(self, target: _Worker, task: Task) -> None:
-        if target.lag:  # it was stopped meanwhile
+        if target.lag:  # it was held up meanwhile
             lag, target.lag = target.lag, 0.0
             self._clock.at(self._clock.now + lag, self._computed, target, task)
             return
@@ -243,6 +245,7 @@ class Workers:
     def _push(self, target: _Worker, tickets: tuple[int, ...], versions: tuple[int, ...]) -> None:
         host = target.host
         target.pushes += 1
+        target.sending = max(target.sending, self._clock.now) + host.push_work
         samples = [target.tickets.pop(ticket) for ticket in tickets]
         target.sums[target.pushes] = list(zip(samples, versions, strict=True))
         event = e.Arrived(target.core.worker, target.pushes, tickets, versions, float(sum(samples)))
@@ -274,4 +277,6 @@ class Workers:
 
     def _receive(self, target: _Worker, version: int, parameters: object) -> None:
         target.at_hand = parameters
+        if target.busy:
+            target.lag += target.host.pull_work
         self._hear(target, e.VersionReady(version))

@@ -10,7 +10,7 @@ workers share, and a script sees its batches and the model's outputs as ever.
 
 from __future__ import annotations
 
-import statistics
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +27,7 @@ WORTHWHILE = 1.08
 """It must be so many times as fast, or the layout stays: less may be chance."""
 
 SAMPLES = 16
-PAIRS = 5
+TURNS = 8
 SECONDS = 0.5
 """Measured at micro-batches of so many samples, both layouts in turn, so often; no further turn after this time."""
 
@@ -100,14 +100,17 @@ class Layout:
 
     def _gain(self, run: Runner) -> float:
         """How many times as fast the model is with channels last; the layout is that afterwards."""
-        ratios: list[float] = []
+        first = last = math.inf
         began = time.perf_counter()
-        while len(ratios) < PAIRS and (not ratios or time.perf_counter() - began < SECONDS):
+        for turn in range(TURNS):
+            if turn and time.perf_counter() - began >= SECONDS:
+                break
             self.release()
-            before = _seconds(run)
+            first = min(first, _seconds(run))
             self._attach()
-            ratios.append(before / _seconds(run))
-        return statistics.median(ratios)
+            last = min(last, _seconds(run))
+        # The least of each, as whatever else runs only makes it longer; and workers of one machine start together.
+        return first / last
 
     def _attach(self) -> None:
         handles = [module.register_forward_pre_hook(_channels_last) for module in self._convolutions]

@@ -12,12 +12,13 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
@@ -41,7 +42,10 @@ from .warmup import forward_backward, inputs_of, synchronize, try_out, undisturb
 ROUNDS = 3
 """Micro-batches of each size, at least."""
 
-FOR_TRANSFERS = 0.15
+CACHES = 4 << 20
+"""Bytes that a core's own caches surely do not hold."""
+
+FOR_TRANSFERS = 0.25
 FOR_STEPS = 0.08
 """Time for these, as shares of the time for computing."""
 
@@ -98,7 +102,8 @@ def measure(setup: Setup, request: Request, device: torch.device) -> Profile:
     worker.layout.release()
     setup.model.to("cpu")  # where a server has it
     master = Master(setup, lambda _: ())
-    transfers = measure_transfers(worker.store, master, contribution, FOR_TRANSFERS * request.seconds)
+    between = partial(_touch, torch.empty(CACHES // 4))
+    transfers = measure_transfers(worker.store, master, contribution, FOR_TRANSFERS * request.seconds, between)
     return Profile(
         machine=Machine(_processor(device), str(device), str(torch.__version__), torch.get_num_threads()),
         autocast=request.autocast,
@@ -109,6 +114,11 @@ def measure(setup: Setup, request: Request, device: torch.device) -> Profile:
         transfers=transfers,
         step=_step(master, contribution, FOR_STEPS * request.seconds),
     )
+
+
+def _touch(memory: Tensor) -> None:
+    """What computing does to the processor's caches."""
+    memory.fill_(1.0)
 
 
 def _sizes(batch: int, asked: Sequence[int]) -> tuple[int, ...]:

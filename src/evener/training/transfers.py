@@ -25,9 +25,15 @@ PATIENCE = 60.0
 
 
 def measure_transfers(
-    store: FlatStore, master: Master, contribution: tuple[p.Push, memoryview], seconds: float
+    store: FlatStore,
+    master: Master,
+    contribution: tuple[p.Push, memoryview],
+    seconds: float,
+    between: Callable[[], object] = lambda: None,
 ) -> Transfers:
     """Push a contribution to ``master`` and pull its parameters into ``store``, for about ``seconds``.
+
+    ``between`` comes before each: after a micro-batch, caches hold other things than after the last transfer.
 
     Worker and server are two threads of this process, so on a machine of one core they share it.
 
@@ -46,12 +52,17 @@ def measure_transfers(
         worker.pull()
         pushes: list[float] = []
         pulls: list[float] = []
-        began, cpu = time.perf_counter(), time.process_time()
+        began, cpu = time.perf_counter(), 0.0
         least, most = REPEATS
         while len(pulls) < least or (len(pulls) < most and time.perf_counter() - began < seconds):
+            between()
+            used = time.process_time()
             pushes.append(_timed(worker.push))
+            cpu += time.process_time() - used
+            between()
+            used = time.process_time()
             pulls.append(_timed(worker.pull))
-        cpu = (time.process_time() - cpu) / len(pulls)
+            cpu += time.process_time() - used
     finally:
         worker.leave()
         server.join(PATIENCE)
@@ -62,11 +73,18 @@ def measure_transfers(
         push_bytes=len(contribution[1]),
         pull_bytes=store.parameter_bytes,
         # One way of each is a control message: the server's answer, the worker's request.
-        push=max(0.0, statistics.median(pushes) - message),
-        pull=max(0.0, statistics.median(pulls) - message),
+        push=max(0.0, _mean(pushes) - message),
+        pull=max(0.0, _mean(pulls) - message),
         message=message,
-        cpu=cpu,
+        cpu=cpu / len(pulls),
     )
+
+
+def _mean(values: list[float]) -> float:
+    """Without the tenth part at either end: sums are to be predicted, but not by a single hold-up."""
+    ordered = sorted(values)
+    cut = len(ordered) // 10
+    return statistics.fmean(ordered[cut : len(ordered) - cut])
 
 
 def _timed(action: Callable[[], None]) -> float:
