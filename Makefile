@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo demo-quick test test-ray soak weeks chaos fuzz mutants lint compare study study-quick bench bench-quick bench-server bench-simulator clean
+.PHONY: demo demo-quick test test-ray soak weeks chaos fuzz mutants lint compare study study-quick bench bench-quick bench-server bench-simulator bench-agreement clean
 
 demo: $(VENV)/.installed
 	$(BIN)/evener demo
@@ -82,6 +82,10 @@ bench-server: $(VENV)/.study
 # How fast the simulator is, and where the policies end as workers get more: CPU time is budgeted, an hour or so in all.
 bench-simulator: $(VENV)/.study
 	$(BIN)/python -m benchmarks.simulator
+
+# The simulator's predictions beside real runs: needs what bench does; about twenty minutes.
+bench-agreement: $(VENV)/.study
+	$(BIN)/python -m benchmarks.agreement
 
 $(VENV)/.python:
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "evener needs Python 3.11 or newer; set PYTHON="'

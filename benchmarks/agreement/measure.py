@@ -165,9 +165,7 @@ def _answered(folder: Path, host: int) -> bool:
 
 def profiles(folder: Path, hosts: int) -> list[Profile]:
     """Those that :func:`profile` left in its folder; the server's host's is the last."""
-    return [
-        msgspec.json.decode(_answer(folder, host).read_bytes(), type=Profile) for host in (*range(hosts), SERVER)
-    ]
+    return [msgspec.json.decode(_answer(folder, host).read_bytes(), type=Profile) for host in (*range(hosts), SERVER)]
 
 
 def save(folder: Path, runs: list[Run]) -> None:

@@ -91,7 +91,9 @@ def from_profiles(case: Case, found: Sequence[Profile], window: Window, joined: 
     base = found[-1].cluster()
     by_share = dict(zip(case.cluster.shares, hosts, strict=True))
     link, server = _link(case.cluster.link), _link(case.cluster.links[-1])
-    ready = [dataclasses.replace(_changed(case, host, at, by_share, window), link=link) for at, host in enumerate(hosts)]
+    ready = [
+        dataclasses.replace(_changed(case, host, at, by_share, window), link=link) for at, host in enumerate(hosts)
+    ]
     for one in case.cluster.happenings:
         if one.what == "start":
             assert joined is not None, "somebody is started, so somebody joined"

@@ -167,7 +167,7 @@ def _ordered(cluster: str, mine: Sequence[Row]) -> str:
         if len(predicted) < len(measured):
             cells.append("")
             continue
-        cells.append("the same" if same_order(measured, predicted) else f"**{_names(predicted)}**")  # type: ignore[arg-type]
+        cells.append("the same" if same_order(measured, predicted) else f"**{_names(predicted)}**")
     return f"| {' | '.join([cluster, *cells])} |"
 
 

@@ -342,7 +342,7 @@ class Reader:
             if visit.sizes:
                 b = batches[id(visit)]
                 plain = b.seconds * (b.sizes + costs.overhead) / costs.samples(b.sizes, b.pushed, b.pulled)
-                fits[id(visit)] = pacing(visit.begins, visit.sizes, plain, known)
+                fits[id(visit)] = pacing(visit.begins, visit.sizes, plain.tolist(), known)
         common = _Common(self._visits, real=self._header.kind == "run", costs=costs)
         hosts: list[Host] = []
         workers: list[int] = []

@@ -33,13 +33,13 @@ SHORTEST = 5
 """Micro-batches below which a stretch is no pace, but chance."""
 
 DIFFER, CLEARLY = 1.5, 4.0
-"""Sizes that differ by the first factor tell overhead from pace; if most differ by the second, better than others do."""
+"""Sizes that differ by the first factor tell overhead from pace; if most do by the second, better than others'."""
 
 LEAST = 0.05
-"""Of the durations, a part that may be shorter than what a micro-batch costs beyond its samples: clocks are not exact."""
+"""Of the durations, a part that may be below what each costs beyond its samples: clocks are not exact."""
 
 TAILS = 1.3
-"""A standard deviation is at most so many times what the middle of the durations suggests: a few outliers are no noise."""
+"""A standard deviation is at most so many times what most durations suggest: a few outliers are no noise."""
 
 STALLED = 3.0
 """A single micro-batch that took more than so many times what it should was held up: a stall, not its pace."""
@@ -83,7 +83,7 @@ def pacing(
         begins: when each began, ascending.
         sizes: its samples.
         seconds: what it took; those that are not positive are left out.
-        overhead_samples: what other hosts tell of the overhead, in samples; counts where this one's sizes hardly differ.
+        overhead_samples: what all hosts tell of the overhead, in samples; counts if this one's sizes hardly differ.
 
     Raises:
         ValueError: there is none.
@@ -256,14 +256,20 @@ def _lines(
         # For a given overhead a, slope_s = (sv − a·uv) / vv; with it the squares are a parabola in a.
         square = float(np.sum(weight * u * u) - np.sum(uv**2 / some))
         linear = float(np.sum(weight * u) - np.sum(uv * sv / some))
-        overhead = max(0.0, linear / square) if known and hint is None and square > 1e-9 * float(np.sum(weight * u * u)) else 0.0
+        overhead = (
+            max(0.0, linear / square)
+            if known and hint is None and square > 1e-9 * float(np.sum(weight * u * u))
+            else 0.0
+        )
         if hint is not None:
             with_it = v + hint * u  # samples and overhead, by the time they took
             squares = np.bincount(stretches, weight * with_it**2, minlength=count)
             alike = np.bincount(stretches, weight * with_it, minlength=count) / np.where(squares > 0, squares, 1.0)
             overhead = hint * float(np.median(alike[stretches[fine]]))
         overhead = min(overhead, 0.9 * float(np.quantile(took[fine], LEAST)))
-        slopes = np.maximum((sv - overhead * uv) / some, 1e-12)
+        slopes = (sv - overhead * uv) / some
+        # Where everything was faster, the overhead was smaller, too, which a host has only one of.
+        slopes = np.maximum(slopes, max(0.2 * float(np.median(slopes[stretches[fine]])), 1e-12))
         relative = (overhead + slopes[stretches] * size) / took - 1.0
         limit = _HUBER * max(_spread(relative[fine]), 1e-6)
         weight = np.where(fine, np.minimum(1.0, limit / np.maximum(np.abs(relative), 1e-12)), 0.0)

@@ -209,7 +209,7 @@ class Profile(msgspec.Struct, frozen=True):
             ("uplink", host.uplink, f"s; a push has {cost.push_bytes} bytes; loopback: add bytes / bandwidth"),
             ("downlink", host.downlink, f"s; a set of parameters has {cost.pull_bytes} bytes; likewise"),
             ("push_work", host.push_work, "s by which a push that begins holds up what is computed"),
-            ("pull_work", host.pull_work, "s by which parameters that come do; both as on loopback, with both ends' work"),
+            ("pull_work", host.pull_work, "s by which parameters that come do; loopback: both ends' work"),
             ("latency", host.latency, "s; a control message; loopback: add half the network's round trip"),
         ]
         return "\n".join(

@@ -54,7 +54,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """A host's micro-batches, in order: samples, seconds, pushes that began with each, parameters that came during it."""
+    """A host's micro-batches, in order: samples, seconds, pushes that began with each, parameters that came."""
 
     sizes: Array
     seconds: Array
@@ -63,7 +63,7 @@ class Batches:
 
 
 def shape(hosts: Sequence[Batches]) -> Shape:
-    """Fit the costs by least squares of the logarithm, with Huber's weights; each block of micro-batches has its own pace.
+    """Fit the costs: least squares of the logarithm, with Huber's weights, each block of micro-batches at its own pace.
 
     >>> sizes = np.array([16.0, 32.0, 64.0, 128.0] * 12)
     >>> pushed = np.array([0.0, 0.0, 1.0] * 16)
