@@ -44,8 +44,8 @@ def test_work_is_done_at_the_pace_of_each_moment(
 ) -> None:
     host = rotating([Host(pace) for pace in paces], every)[0]
     seconds = host.duration(samples, at, factor)
-    rest = samples * factor
-    now, end = at + host.overhead * factor, at + seconds
+    rest = (samples + host.overhead * host.pace) * factor
+    now, end = at, at + seconds
     while now < end - 1e-9:
         # Between two turns the pace does not change: look at it in the middle.
         until = min(end, (now // every + 1) * every)

@@ -23,7 +23,8 @@ class Host:
     """One simulated worker; times in seconds.
 
     A micro-batch of ``k`` samples takes ``(overhead + k / pace) · exp(ε)``, ``ε`` normal with standard deviation
-    ``noise``.
+    ``noise``. What changes its pace changes its processor: ``overhead``, ``push_work`` and ``pull_work`` are what they
+    are at ``pace``, and grow as samples do where it is slower.
 
     Attributes:
         pace: samples/s while it computes.
@@ -53,8 +54,9 @@ class Host:
         ValueError: a value out of its range.
 
     Example:
-        >>> Host(pace=100, overhead=0.0, paces=((2.0, 50),)).duration(200, at=1.0)
-        3.0
+        >>> host = Host(pace=100, overhead=0.5, paces=((2.0, 50),))
+        >>> host.duration(100, at=0.0), host.duration(100, at=1.0), host.duration(100, at=2.0)
+        (1.5, 2.0, 3.0)
     """
 
     pace: float
@@ -116,16 +118,19 @@ class Host:
     def duration(self, samples: int, at: float, factor: float = 1.0) -> float:
         """Seconds that a micro-batch takes that begins at ``at``, ``factor`` times what it usually would."""
         pace, until = self._phase(at)
-        seconds = (self.overhead + samples / pace) * factor
+        seconds = (self.overhead * (self.pace / pace) + samples / pace) * factor
         if at + seconds <= until:
             return seconds
-        now, left = at + self.overhead * factor, samples * factor
-        pace, until = self._phase(now)
+        now, left = at, (self.overhead * self.pace + samples) * factor
         while left > pace * (until - now):
             left -= pace * (until - now)
             now = until
             pace, until = self._phase(now)
         return now + left / pace - at
+
+    def slowness(self, time: float) -> float:
+        """How many times as long as at ``pace`` its work takes at ``time``."""
+        return self.pace / self.pace_at(time)
 
     def _phase(self, time: float) -> tuple[float, float]:
         """Its pace at ``time``, and until when."""

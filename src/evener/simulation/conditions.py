@@ -111,9 +111,7 @@ def _estimated(found: Visits) -> Conditions:
     fits = {}
     for visit in found.visits:
         if visit.sizes:
-            b = batches[id(visit)]
-            plain = b.seconds * (b.sizes + costs.overhead) / costs.samples(b.sizes, b.pushed, b.pulled)
-            fits[id(visit)] = pacing(visit.begins, visit.sizes, plain.tolist(), known)
+            fits[id(visit)] = pacing(visit.begins, visit.sizes, costs.plain(batches[id(visit)]).tolist(), known)
     common = _Common(found.visits, real=found.header.kind == "run", costs=costs)
     hosts: list[Host] = []
     workers: list[int] = []
@@ -209,9 +207,11 @@ class _Common:
 
 
 def _batches(visit: Visit) -> Batches:
-    """Its micro-batches; a push is one's that began when the one before it ended."""
-    pushed = np.fromiter((ticket in visit.pushed for ticket in visit.after), np.float64, len(visit.after))
-    return Batches(np.asarray(visit.sizes), np.asarray(visit.seconds), pushed, np.asarray(visit.pulled))
+    """Its micro-batches; a push begins when the last micro-batch of it ends."""
+    pushed = np.fromiter((ticket in visit.pushed for ticket in visit.after), np.bool_, len(visit.after))
+    gaps = np.where(pushed, np.asarray(visit.gaps), np.inf)
+    sizes, seconds, pulled, came = map(np.asarray, (visit.sizes, visit.seconds, visit.pulled, visit.came))
+    return Batches(sizes, seconds, gaps, pulled, came)
 
 
 def _downlink(visit: Visit) -> float | None:

@@ -41,4 +41,5 @@ def _mean_rate(host: Host, seconds: float) -> float:
 
 def _rate(host: Host, at: float) -> float:
     # The mean of a log-normal factor is exp(σ²/2).
-    return LARGEST / (host.overhead + LARGEST / host.pace_at(at)) / math.exp(host.noise**2 / 2)
+    seconds = host.overhead * host.slowness(at) + LARGEST / host.pace_at(at)
+    return LARGEST / seconds / math.exp(host.noise**2 / 2)

@@ -1,9 +1,9 @@
 """How fast a host was over time, from the durations of its micro-batches: a line whose pace changes now and then.
 
-``seconds ≈ (overhead + samples / pace(t)) · exp(ε)``, ``pace`` constant between a few changes: what
-:class:`~evener.simulation.cluster.Host` computes, backwards. The shape is fitted robustly, as micro-batches that were
-disturbed say little about the others; the level of each stretch is such that it takes as long as it did in sum, as
-throughput is what is to be predicted.
+``seconds ≈ (cost + samples) / pace(t) · exp(ε)``, ``pace`` constant between a few changes, ``cost`` the overhead in
+samples: what :class:`~evener.simulation.cluster.Host` computes, backwards. The shape is fitted robustly, as
+micro-batches that were disturbed say little about the others; the level of each stretch is such that it takes as long
+as it did in sum, as throughput is what is to be predicted.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from .shape import Array, Places, fit
+
 Mask = NDArray[np.bool_]
-Places = NDArray[np.int64]
 
 BINS = 400
 """Stretches of equal count within which changes are looked for: their cost is its square."""
@@ -34,9 +34,6 @@ SHORTEST = 5
 
 DIFFER, CLEARLY = 1.5, 4.0
 """Sizes that differ by the first factor tell overhead from pace; if most do by the second, better than others'."""
-
-LEAST = 0.05
-"""Of the durations, a part that may be below what each costs beyond its samples: clocks are not exact."""
 
 TAILS = 1.3
 """A standard deviation is at most so many times what most durations suggest: a few outliers are no noise."""
@@ -60,7 +57,7 @@ class Pacing:
 
     Attributes:
         pace: samples/s at first; ``paces``: ``(from, samples/s)`` of the changes, in order of time.
-        overhead: seconds that each micro-batch costs beyond its samples.
+        overhead: seconds that each micro-batch costs beyond its samples, at ``pace``.
         noise: standard deviation of the logarithm of a duration.
         stalls: ``(from, seconds)`` in which it did nothing.
         known: whether the sizes differ enough to tell overhead from pace.
@@ -88,7 +85,7 @@ def pacing(
     Raises:
         ValueError: there is none.
 
-    >>> found = pacing(range(12), [40, 80] * 6, [0.5, 0.9] * 3 + [0.9, 1.7] * 3)
+    >>> found = pacing(range(12), [40, 80] * 6, [0.5, 0.9] * 3 + [1.0, 1.8] * 3)
     >>> round(found.pace), [(at, round(pace)) for at, pace in found.paces], round(found.overhead, 3)
     (100, [(6.0, 50)], 0.1)
     """
@@ -101,27 +98,30 @@ def pacing(
     low, high = np.quantile(size, (0.1, 0.9))
     hint = overhead_samples if high < CLEARLY * low else None
     stalled = np.zeros(len(took), dtype=bool)
-    overhead, cuts = 0.0, [0]
+    cost = hint or 0.0
+    cuts = [0]
     slopes: Array = np.ones(1)
     stretches: Places = np.zeros(len(took), dtype=np.int64)
     for _ in range(_ROUNDS):
         fine = ~stalled
-        slowness = np.log(np.maximum(took - overhead, 0.1 * took) / size)
-        cuts = _changes(slowness[fine])
+        cuts = _changes(np.log(took / (size + cost))[fine])
         stretches = _numbered(fine, cuts)
-        overhead, slopes = _lines(size, took, stretches, len(cuts), fine, known, hint)
-        expected = overhead + slopes[stretches] * size
+        if known and hint is None:
+            [cost], _, _ = fit(size[fine], took[fine], np.ones((1, fine.sum())), stretches[fine])
+        slopes = _slopes(size + cost, took, stretches, len(cuts), fine)
+        expected = slopes[stretches] * (size + cost)
         noise = _spread(np.log(took[fine] / expected[fine]))
         stalled = _single(took, expected, noise)
     fine = ~stalled
-    expected = overhead + slopes[stretches] * size
+    expected = slopes[stretches] * (size + cost)
     relative = np.log(took[fine] / expected[fine])
     noise = min(float(np.std(relative)), TAILS * _spread(relative)) if len(relative) > 1 else 0.0
-    paces = _levels(at, size, took, stretches, fine, overhead, slopes, math.exp(noise**2 / 2))
+    paces = _levels(at, size + cost, took, stretches, fine, slopes, math.exp(noise**2 / 2))
     stalls = tuple(
         (float(at[i] + expected[i] / 2), float(took[i] - expected[i])) for i in np.flatnonzero(stalled).tolist()
     )
-    return Pacing(paces[0][1], tuple(paces[1:]), float(overhead), noise, stalls, known or hint is not None)
+    pace = paces[0][1]
+    return Pacing(pace, tuple(paces[1:]), float(cost) / pace, noise, stalls, known or hint is not None)
 
 
 def _spread(values: Array) -> float:
@@ -231,60 +231,22 @@ def _merged(values: Array, cuts: list[int]) -> list[int]:
 # Lines ------------------------------------------------------------------------------------------------------
 
 
-def _lines(
-    size: Array,
-    took: Array,
-    stretches: Places,
-    count: int,
-    fine: Mask,
-    known: bool,
-    hint: float | None,
-) -> tuple[float, Array]:
-    """One overhead and a slope (s per sample) for each stretch: relative least squares with Huber's weights.
-
-    ``hint``: the overhead is so many samples of the middle stretch.
-    """
-    u, v = 1.0 / took, size / took
+def _slopes(work: Array, took: Array, stretches: Places, count: int, fine: Mask) -> Array:
+    """Seconds per sample of each stretch: relative least squares with Huber's weights; ``work`` in samples."""
+    rate = work / took
     weight: Array = fine.astype(np.float64)
-    overhead = 0.0
     slopes: Array = np.ones(count)
     for _ in range(12):
-        vv = np.bincount(stretches, weight * v * v, minlength=count)
-        sv = np.bincount(stretches, weight * v, minlength=count)
-        uv = np.bincount(stretches, weight * u * v, minlength=count)
-        some = np.where(vv > 0, vv, 1.0)
-        # For a given overhead a, slope_s = (sv − a·uv) / vv; with it the squares are a parabola in a.
-        square = float(np.sum(weight * u * u) - np.sum(uv**2 / some))
-        linear = float(np.sum(weight * u) - np.sum(uv * sv / some))
-        overhead = (
-            max(0.0, linear / square)
-            if known and hint is None and square > 1e-9 * float(np.sum(weight * u * u))
-            else 0.0
-        )
-        if hint is not None:
-            with_it = v + hint * u  # samples and overhead, by the time they took
-            squares = np.bincount(stretches, weight * with_it**2, minlength=count)
-            alike = np.bincount(stretches, weight * with_it, minlength=count) / np.where(squares > 0, squares, 1.0)
-            overhead = hint * float(np.median(alike[stretches[fine]]))
-        overhead = min(overhead, 0.9 * float(np.quantile(took[fine], LEAST)))
-        slopes = (sv - overhead * uv) / some
-        # Where everything was faster, the overhead was smaller, too, which a host has only one of.
-        slopes = np.maximum(slopes, max(0.2 * float(np.median(slopes[stretches[fine]])), 1e-12))
-        relative = (overhead + slopes[stretches] * size) / took - 1.0
+        squares = np.bincount(stretches, weight * rate**2, minlength=count)
+        slopes = np.bincount(stretches, weight * rate, minlength=count) / np.where(squares > 0, squares, 1.0)
+        relative = slopes[stretches] * rate - 1.0
         limit = _HUBER * max(_spread(relative[fine]), 1e-6)
         weight = np.where(fine, np.minimum(1.0, limit / np.maximum(np.abs(relative), 1e-12)), 0.0)
-    return overhead, slopes
+    return np.maximum(slopes, 1e-12)
 
 
 def _levels(
-    at: Array,
-    size: Array,
-    took: Array,
-    stretches: Places,
-    fine: Mask,
-    overhead: float,
-    slopes: Array,
-    mean: float,
+    at: Array, work: Array, took: Array, stretches: Places, fine: Mask, slopes: Array, mean: float
 ) -> list[tuple[float, float]]:
     """From when and at what pace, such that each stretch takes as long as it did; noise makes ``mean`` times that."""
     found = []
@@ -295,8 +257,7 @@ def _levels(
         counted: Mask = np.logical_and(mine, fine)
         slope = float(slopes[stretch])
         if counted.any():
-            left = float(took[counted].sum()) / mean - overhead * int(counted.sum())
-            slope = max(left / float(size[counted].sum()), 0.2 * slope)
+            slope = float(took[counted].sum()) / mean / float(work[counted].sum())
         found.append((float(at[mine][0]), 1.0 / slope))
     if len(found) > 1 and found[-1][0] > at[-1] - TAIL * (at[-1] - at[0]):
         found.pop()

@@ -14,9 +14,6 @@ from ..trace import BrokenLine, EventLine, Header, HeaderLine, Line
 VERSIONS = 4096
 """Publications that are remembered."""
 
-TOGETHER = 0.001
-"""Seconds within which a worker's word of an end and that of a beginning came as one: it went on without waiting."""
-
 
 @dataclass(slots=True)
 class _Ticket:
@@ -26,7 +23,9 @@ class _Ticket:
     idle: bool
     version: int = -1
     after: int = -1
+    gap: float = math.inf
     pulled: int = 0
+    came: float = math.inf
     arrived: float | None = None
     computed: float | None = None
 
@@ -42,8 +41,8 @@ class Visit:
         heard, declined: micro-batches that it reported of, and that its script took no step after.
         pushes, refused: that arrived, and that held something that is not a number.
         begins, sizes, seconds: of each micro-batch: when, samples, what it took.
-        after: the ticket at whose end it began, without a pause (-1: none).
-        pulled: sets of parameters that came while it was computed.
+        after, gaps: the ticket before it (-1: none), and the time between.
+        pulled, came: sets of parameters that came while it was computed, and when the first did after its begin.
         pushed: the last ticket of each push.
         turns: from a grant to one that was idle to what it began with it.
         uplinks: from the end of a micro-batch to the arrival of the push that it completed.
@@ -71,7 +70,9 @@ class Visit:
     sizes: array[float] = field(default_factory=lambda: array("d"))
     seconds: array[float] = field(default_factory=lambda: array("d"))
     after: array[int] = field(default_factory=lambda: array("q"))
+    gaps: array[float] = field(default_factory=lambda: array("d"))
     pulled: array[float] = field(default_factory=lambda: array("d"))
+    came: array[float] = field(default_factory=lambda: array("d"))
     pushed: set[int] = field(default_factory=set)
     turns: array[float] = field(default_factory=lambda: array("d"))
     uplinks: array[float] = field(default_factory=lambda: array("d"))
@@ -163,8 +164,7 @@ class Visits:
                 ticket = visit.held.get(number)
                 if ticket is not None and ticket.version < 0:
                     ticket.version = version
-                    if t - visit.ended < TOGETHER:
-                        ticket.after = visit.last
+                    ticket.after, ticket.gap = visit.last, t - visit.ended
                     if version == visit.received and visit.asked is None:
                         visit.asked = t  # with what it has in use, it asks for newer parameters
             case e.Computed(_, number, seconds):
@@ -197,7 +197,9 @@ class Visits:
         visit.sizes.append(ticket.size)
         visit.seconds.append(max(seconds, 1e-9))
         visit.after.append(ticket.after)
+        visit.gaps.append(ticket.gap)
         visit.pulled.append(ticket.pulled)
+        visit.came.append(ticket.came - begin)
         if ticket.version > visit.begun:
             visit.begun = ticket.version
             published = self._published.get(ticket.version)
@@ -230,7 +232,9 @@ class Visits:
         if version <= visit.received:
             return
         for ticket in visit.held.values():  # a few; one of them is being computed, if any is
-            ticket.pulled += ticket.version >= 0 and ticket.computed is None
+            if ticket.version >= 0 and ticket.computed is None:
+                ticket.pulled += 1
+                ticket.came = min(ticket.came, t)
         published = self._published.get(version)
         if published is not None and visit.asked is not None:
             visit.downlinks.append(t - max(published, visit.asked))

@@ -245,7 +245,7 @@ class Workers:
     def _push(self, target: _Worker, tickets: tuple[int, ...], versions: tuple[int, ...]) -> None:
         host = target.host
         target.pushes += 1
-        target.sending = max(target.sending, self._clock.now) + host.push_work
+        target.sending = max(target.sending, self._clock.now) + host.push_work * host.slowness(self._clock.now)
         samples = [target.tickets.pop(ticket) for ticket in tickets]
         target.sums[target.pushes] = list(zip(samples, versions, strict=True))
         event = e.Arrived(target.core.worker, target.pushes, tickets, versions, float(sum(samples)))
@@ -278,5 +278,5 @@ class Workers:
     def _receive(self, target: _Worker, version: int, parameters: object) -> None:
         target.at_hand = parameters
         if target.busy:
-            target.lag += target.host.pull_work
+            target.lag += target.host.pull_work * target.host.slowness(self._clock.now)
         self._hear(target, e.VersionReady(version))
