@@ -51,6 +51,10 @@ def main(words: Sequence[str] | None = None) -> int:
             if asked.estimate:
                 return 0
             emulation.check()
+        elif not (asked.predict / FACTS).exists():
+            raise ValueError(
+                f"nothing was measured into {asked.predict}: it has no {FACTS}. Name the folder of --keep."
+            )
     except (ValueError, emulation.ClusterError) as error:
         print(f"benchmarks.agreement: error: {error}", file=sys.stderr)
         return 2

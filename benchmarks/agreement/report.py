@@ -27,6 +27,7 @@ class Row:
         measured: samples/s; ``None``: no run succeeded.
         by_profile, by_record: samples/s, predicted; ``None`` without a record.
         hosts: samples/s by host: measured (the median of each), by profile, by record.
+        problems: what was wrong with its runs, in words.
     """
 
     cluster: str
@@ -36,6 +37,7 @@ class Row:
     by_profile: float
     by_record: float | None
     hosts: dict[str, list[float]]
+    problems: tuple[str, ...] = ()
 
     def error(self, predicted: float | None) -> float | None:
         """Of a prediction, as a part of the measured median."""
@@ -46,7 +48,8 @@ class Row:
 
 def rows(case: Case, folder: Path, factor: float) -> list[Row]:
     """Predict a cluster's policies, and put beside them what was measured; all of it from what a folder holds."""
-    runs = [run for run in load(folder) if not run.failed]
+    everything = load(folder)
+    runs = [run for run in everything if not run.failed]
     found = profiles(folder / "profile", len(case.cluster.shares))
     window = window_of(case, factor)
     source = next((run for run in runs if run.policy == SOURCE), None)
@@ -71,9 +74,14 @@ def rows(case: Case, folder: Path, factor: float) -> list[Row]:
                 sum(profiled),
                 None if by_record is None else sum(by_record),
                 {name: [round(rate, 1) for rate in rates] for name, rates in hosts.items()},
+                tuple(run.failed or run.problems for run in everything if run.policy == policy and _wrong(run)),
             )
         )
     return made
+
+
+def _wrong(run: Run) -> bool:
+    return bool(run.failed or run.problems)
 
 
 def _joined(case: Case, folder: Path, runs: Sequence[Run], window: Window) -> float | None:
@@ -154,6 +162,8 @@ def _page(cases: Sequence[Case], made: Sequence[Row], facts: dict[str, Any]) -> 
         if known:
             within = sum(error <= GOAL for error in known)
             lines += ["", f"By {name}: {within} of {len(known)} within 5%; the largest error is {max(known):.0%}."]
+    wrong = [f"- {row.cluster}, {row.policy}: {problem}" for row in made for problem in row.problems]
+    lines += ["", "What went wrong:", "", *wrong] if wrong else []
     return "\n".join(lines) + "\n"
 
 

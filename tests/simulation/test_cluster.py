@@ -26,6 +26,14 @@ def test_a_change_of_pace_counts_from_its_moment() -> None:
     assert host.duration(250, at=4.0) == pytest.approx(2.5)
 
 
+def test_a_change_of_pace_is_one_of_the_processor() -> None:
+    host = Host(100.0, overhead=0.5, paces=((5.0, 50.0),), slows=((10.0, 5.0, 0.5),))
+    assert [host.slowness(time) for time in (0.0, 5.0, 10.0)] == [1, 2, 4]
+    assert [host.duration(0, at=time) for time in (0.0, 5.0, 10.0)] == pytest.approx([0.5, 1.0, 2.0])
+    # A quarter of a second at 100, the rest of the overhead at 50 samples/s.
+    assert host.duration(0, at=4.75) == pytest.approx(0.75)
+
+
 def test_paces_may_begin_anew() -> None:
     host = Host(100.0, overhead=0.0, paces=((1.0, 50.0),), period=2.0)
     assert [host.pace_at(time) for time in (0.5, 1.5, 2.5, 3.5)] == [100, 50, 100, 50]

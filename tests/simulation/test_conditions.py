@@ -108,6 +108,19 @@ def test_a_hold_up_is_a_stall_and_no_pace() -> None:
     assert [at for at, _ in host.stalls] == pytest.approx([8.0, 20.0], abs=0.5)
 
 
+def test_what_a_loader_takes_to_start_is_no_latency() -> None:
+    head, *events = lines(Cluster(HOSTS[:2]), Asynchronous())
+    assert isinstance(head, HeaderLine)
+    begun = next(at for at, line in enumerate(events) if isinstance(line, EventLine) and "Grant" in repr(line.commands))
+    late = [
+        dataclasses.replace(line, t=line.t + 1.5) if at > begun and isinstance(line, EventLine) else line
+        for at, line in enumerate(events)
+    ]
+    head = dataclasses.replace(head, header=msgspec.structs.replace(head.header, kind="run"))
+    found = conditions([head, *late])
+    assert all(host.latency < 0.01 for host in found.cluster.hosts)
+
+
 def test_what_is_declined_and_refused_is_kept_up() -> None:
     true = Cluster((HOSTS[0], dataclasses.replace(HOSTS[1], declines=7, refused=5)))
     found = conditions(lines(true, Balanced()))

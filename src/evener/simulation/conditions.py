@@ -105,13 +105,7 @@ def _estimated(found: Visits) -> Conditions:
             "Name the record of a run that trained for some steps."
         )
     remarks = [found.broken] if found.broken else []
-    batches = {id(v): _batches(v) for v in found.visits if v.sizes}
-    costs = shape(list(batches.values()))
-    known = costs.overhead if costs.known else None
-    fits = {}
-    for visit in found.visits:
-        if visit.sizes:
-            fits[id(visit)] = pacing(visit.begins, visit.sizes, costs.plain(batches[id(visit)]).tolist(), known)
+    costs, fits = _fits([visit for visit in found.visits if visit.sizes])
     common = _Common(found.visits, real=found.header.kind == "run", costs=costs)
     hosts: list[Host] = []
     workers: list[int] = []
@@ -153,6 +147,21 @@ def _estimated(found: Visits) -> Conditions:
         found.last - origin,
         tuple(remarks),
     )
+
+
+def _fits(visits: Sequence[Visit]) -> tuple[Shape, dict[int, Pacing]]:
+    """What transfers and micro-batches cost all workers, and the pace of each visit, by its ``id``."""
+    stretches = [[_batches(visit)] for visit in visits]
+    for _ in range(2):  # costs are best told where the pace is one, and the pace without the transfers
+        costs = shape([stretch for some in stretches for stretch in some])
+        known = costs.overhead if costs.known else None
+        fits = []
+        for at, visit in enumerate(visits):
+            plain = np.concatenate([costs.plain(stretch) for stretch in stretches[at]])
+            fits.append(pacing(visit.begins, visit.sizes, plain.tolist(), known))
+            cuts = np.searchsorted(np.asarray(visit.begins), [time for time, _ in fits[at].paces])
+            stretches[at] = _batches(visit).split(cuts.tolist())
+    return costs, {id(visit): fit for visit, fit in zip(visits, fits, strict=True)}
 
 
 class _Common:

@@ -56,6 +56,11 @@ class Batches:
     pulled: Array
     came: Array
 
+    def split(self, cuts: Sequence[int]) -> list[Batches]:
+        """Those before each of the places, ascending, and those after the last."""
+        columns = (np.split(values, cuts) for values in (self.sizes, self.seconds, self.gaps, self.pulled, self.came))
+        return [Batches(*part) for part in zip(*columns, strict=True) if len(part[0])]
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -149,12 +154,13 @@ def fit(
     """
     found = np.zeros(len(columns))
     weight = np.ones_like(sizes)
+    parts = np.stack([sizes * _centred(column / sizes, blocks, weight) for column in columns])
+    usable = np.sqrt(np.mean(parts**2, axis=1)) > differs
     for _ in range(_ROUNDS):
         total = sizes + found @ columns
         residual = _centred(np.log(seconds) - np.log(total), blocks, weight)
         slopes = np.stack([_centred(column / total, blocks, weight) for column in columns])
         by = slopes if instruments is None else np.stack([_centred(one / total, blocks, weight) for one in instruments])
-        usable = np.sqrt(np.mean((slopes * total) ** 2, axis=1)) > differs
         free = usable & ((found > 0) | (by @ (weight * residual) > 0))
         if free.any():
             normal = (by[free] * weight) @ slopes[free].T

@@ -1,0 +1,71 @@
+"""The loop is closed: machines, a record of them, the machines from the record, and the same speeds on those."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from evener.core.policies import POLICIES
+from evener.core.state import Settings
+from evener.simulation.cluster import Cluster, Host, rotating
+from evener.simulation.conditions import conditions
+from evener.simulation.drive import Outcome, Simulation
+from evener.trace import Header, HeaderLine, describe
+from evener.trace.schema import EventLine
+
+SECONDS = 12.0
+SETTINGS = Settings(batch=512, epochs=1000, workers=4)
+EPOCH = 51_200
+
+
+def host(share: float) -> Host:
+    """All hosts do the same for a micro-batch, a push and a set of parameters: some faster, some slower."""
+    pace = 8000.0 * share
+    work = {"overhead": 6 / pace, "push_work": 15 / pace, "pull_work": 10 / pace}
+    return Host(pace, noise=0.1, uplink=0.004, latency=0.0008, **work)
+
+
+UNEQUAL = tuple(map(host, (0.4, 0.2, 0.1, 0.05)))
+WITHIN = {"balanced": 0.02, "asynchronous": 0.04, "synchronous": 0.045}
+"""The slowest host's some twenty micro-batches decide what synchronous training does: that is chance, too."""
+
+CLUSTERS = {
+    "unequal": UNEQUAL,
+    "straggler": tuple(map(host, (0.3, 0.3, 0.3, 0.03))),
+    "rotating": rotating(UNEQUAL, every=3.0),
+    "death and join": (
+        UNEQUAL[0],
+        dataclasses.replace(UNEQUAL[1], dies=4.0),
+        *UNEQUAL[2:],
+        dataclasses.replace(UNEQUAL[1], joins=6.0),
+    ),
+}
+
+
+def run(cluster: Cluster, policy: str, keep_log: bool = False) -> tuple[float, Outcome]:
+    """Samples/s until the last step of some seconds."""
+    simulation = Simulation(cluster, SETTINGS, POLICIES[policy](), EPOCH, keep_log=keep_log)
+    applied, at = 0, 0.0
+    for _ in simulation.work():
+        if simulation.outcome.applied > applied:
+            applied, at = simulation.outcome.applied, simulation.now
+        if simulation.now > SECONDS:
+            break
+    return applied / at, simulation.outcome
+
+
+@pytest.mark.parametrize("kind", CLUSTERS)
+def test_a_record_predicts_every_policy(kind: str) -> None:
+    true = Cluster(CLUSTERS[kind])
+    _, recorded = run(true, "balanced", keep_log=True)
+    policy = describe(POLICIES["balanced"]())
+    header = Header(
+        run="r", created="", evener="0", script="", settings=SETTINGS, policy=policy, positions=EPOCH, parameters=0,
+        kind="simulation",
+    )  # fmt: skip
+    found = conditions([HeaderLine(0.0, header), *(EventLine(*one) for one in recorded.log)]).cluster
+    for other, most in WITHIN.items():
+        expected, _ = run(true, other)
+        predicted, _ = run(found, other)
+        assert predicted == pytest.approx(expected, rel=most), other
