@@ -82,7 +82,7 @@ class Replayer:
             case p.Welcome(worker=worker):
                 self._worker = worker
                 self.bulk.send(p.encode(p.Pull(-1)))
-            case e.Granted() | e.Revoked() as message:
+            case e.Granted() | e.Revoked() | e.Landed() as message:
                 self._drive(message)
             case p.Alive():
                 pass

@@ -102,7 +102,10 @@ def test_a_group_beside_a_single_worker_and_a_batch_that_one_of_the_group_skips(
     assert all(log.values["loss"] > 0 for log in logs)
     final = [weights(tasks, index) for index in range(3)]
     assert final[0] == final[1] == final[2]
-    assert final[0]["1.num_batches_tracked"] == [10]
+    # A step of which all was skipped is none.
+    steps = sum(isinstance(event, e.StepDone) for event in events)
+    assert steps in (9, 10)
+    assert final[0]["1.num_batches_tracked"] == [steps]
 
 
 def test_with_a_member_its_group_ends_and_no_other_worker(tasks: Tasks) -> None:
