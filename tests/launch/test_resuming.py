@@ -202,10 +202,12 @@ if server:
     while not heard: time.sleep(0.01)
     print("pid 1 heard", flush=True)
     record('{FINISHED}')
+    let("over")
 else:
     print("pid", os.getpid(), flush=True)
-    for_ever()
+    wait_for("over")
 """
+    os.mkfifo(tmp_path / "over")
     launched = launcher(body, "--workers", "1")
     launched.wait_for_pids(2)
     launched.process.send_signal(signal.SIGUSR1)
