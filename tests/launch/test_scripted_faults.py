@@ -29,6 +29,10 @@ def resumed_header(version: int) -> str:
     return HEADER[:-2] + f',"resumed":{json.dumps(resumed)}' + "}}"
 
 
+PUBLISHED = (
+    '{"t":1.0,"event":{"type":"StepDone","version":7,"seconds":0.1},"commands":[{"type":"Publish","version":7}]}\n'
+    '{"t":1.1,"event":{"type":"StepDone","version":8,"seconds":0.1},"commands":[{"type":"Publish","version":8}]}'
+)
 STARTED = '{"t":1.0,"event":{"type":"Started","worker":1,"ticket":1,"version":0},"commands":[]}'
 
 
@@ -190,6 +194,35 @@ if worker:
         "not done, as the run goes on from version 7: at step 3 kill worker 0",
         "as scripted: in compute after step 7 kill worker 1",
         "worker 1 was ended by SIGKILL; the others go on.",
+    ]
+
+
+def test_the_server_is_killed_as_scripted_and_goes_on(script: Script, tmp_path: Path) -> None:
+    keep(tmp_path / "kept")
+    (checkpoint,) = (tmp_path / "kept").iterdir()
+    path = script(f"""
+import shutil
+if server and not place["resume"]:
+    shutil.copy(sys.argv[1], place["record"])
+    record({HEADER!r})
+    record({PUBLISHED!r})
+    for_ever()
+if server:
+    record({resumed_header(version=7)!r})
+    record({FINISHED!r})
+    let("over")
+if worker and index == 1:
+    wait_for("over")
+""")
+    fifos(path.parent, "over")
+    watching = Kept()
+    faults = ("at step 8 kill the server", "at step 7 stop the server for 5 s")
+    result = run(options(path, *faults, arguments=(str(checkpoint),), record=tmp_path / "run"), watching)
+    assert (result.code, result.problems) == (0, ())
+    assert watching.notes == [
+        "as scripted: at step 7 stop the server for 5 s",
+        "as scripted: at step 8 kill the server",
+        "the server was ended by SIGKILL; it goes on from checkpoint 1 (version 7).",
     ]
 
 

@@ -29,6 +29,8 @@ SENTENCES = [
     "in compute after 3 s stop worker 0 for 0.25 s",
     "at epoch end kill worker 1",
     "in push after 1234567.25 s slow worker 0 by 3.00000001 for 1234567.5 s",
+    "at step 3 kill the server",
+    "at epoch end after 3 s stop the server for 2 s",
 ]
 
 
@@ -48,12 +50,16 @@ def test_a_script_has_comments_units_and_free_lines() -> None:
         ("kill worker 1", "is no fault. It says when"),
         ("at noon kill worker 1", "is no fault"),
         ("at 3 s kill worker one", "is no fault"),
-        ("at 3 s murder worker 1", "'murder' is nothing that can be done to a worker; valid are kill, stop, cut, slow"),
+        ("at 3 s murder worker 1", "'murder' is nothing that can be done to worker 1; valid are kill, stop, cut, slow"),
         ("at 3 s kill worker 1 for 3 s", "leave out 'for'"),
         ("at 3 s stop worker 1", "for how long is missing: at 3 s stop worker 1 for 10 s"),
         ("at 3 s slow worker 1 for 2 s", "how much slower is missing: slow worker 1 by 10"),
         ("at 3 s stop worker 1 by 3 for 2 s", "'by' is for slow alone"),
         ("at 3 s slow worker 1 by 0 for 2 s", "positive number"),
+        ("in push kill the server", "only workers push: say at which step, at what time or 'at epoch end' instead"),
+        ("at 3 s cut the server for 3 s", "cut each of them"),
+        ("at 3 s stop the server", "for how long is missing: at 3 s stop the server for 10 s"),
+        ("at 3 s slow the server for 3 s", "slow the server by 10"),
         ("at 3 parsecs kill worker 1", "there is no unit 'parsecs'"),
     ],
 )
@@ -164,6 +170,18 @@ def test_who_is_slowed_at_a_step_is_slow_for_so_long() -> None:
 def test_what_happens_at_a_known_time_is_the_hosts_own() -> None:
     with pytest.raises(ValueError, match="is the host's own"):
         Cluster((Host(1.0),), faults=(Fault(0, 1.0, "dies"),))
+
+
+@pytest.mark.parametrize("when", ["at 3 s", "at step 4", "at epoch end"])
+def test_a_simulated_server_has_no_faults(when: str) -> None:
+    with pytest.raises(ValueError, match=f"'{when} kill the server': a simulated server has no faults"):
+        script(Cluster((Host(1.0),)), parse_faults(f"{when} kill the server"))
+
+
+def test_a_server_is_there_from_the_beginning() -> None:
+    moments = Moments(parse_faults("at epoch end kill the server\nat step 4 stop the server for 1 s"))
+    due = moments.heard(e.Tick(), [c.Publish(4), c.EndEpoch(0, 4, 8, 0, 0, 0)], now=3.0)
+    assert [str(fault) for fault in due] == ["at step 4 stop the server for 1 s", "at epoch end kill the server"]
 
 
 def test_a_server_that_goes_on_has_passed_some_steps_and_nobody_is_there_yet() -> None:

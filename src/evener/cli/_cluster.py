@@ -60,7 +60,7 @@ def configure(parser: argparse.ArgumentParser, required: bool = True) -> None:
 def configure_faults(parser: argparse.ArgumentParser) -> None:
     """Add the argument that names a script of faults."""
     parser.add_argument(
-        "--faults", metavar="FILE", type=Path, help="what happens to which worker when: 'at step 120 kill worker 2', …"
+        "--faults", metavar="FILE", type=Path, help="what happens to whom when: 'at step 120 kill worker 2', …"
     )
 
 

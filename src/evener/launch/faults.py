@@ -77,7 +77,7 @@ class Injector:
         return WAIT if not self._over and (self._moments.left or self._until) else None
 
     def attend(self, children: Sequence[Child]) -> None:
-        """Do what is due to the workers of the run, ``children`` by their numbers."""
+        """Do what is due to the run's server and workers: ``children``, the latest process of each."""
         if self.wait is None:
             return
         now = self._clock()
@@ -131,9 +131,9 @@ class Injector:
     # What is done -------------------------------------------------------------------------------------------
 
     def _strike(self, fault: Fault, children: Sequence[Child], now: float) -> None:
-        worker, child = fault.worker, self._child(fault.worker, children)
+        worker, child = fault.worker, self._child(fault, children)
         if child is None:
-            self._note(f"not done, as worker {worker} is not running: {fault}")
+            self._note(f"not done, as {fault.who} is not running: {fault}")
             return
         self._note(f"as scripted: {fault}")
         until = now + (fault.seconds or 0.0)
@@ -151,11 +151,11 @@ class Injector:
             self._stopped[worker] = child
         self._until[fault.what, worker] = max(until, self._until.get((fault.what, worker), 0.0))
 
-    def _child(self, worker: int, children: Sequence[Child]) -> Child | None:
-        """Its process: the one that said hello last, where one has."""
+    def _child(self, fault: Fault, children: Sequence[Child]) -> Child | None:
+        """Whose process it is: the one that said hello last, where one has."""
         living = [child for child in children if child.code is None]
-        named = next((child for child in living if child.process.pid == self._pids.get(worker)), None)
-        return named or next((child for child in living if child.name == f"worker {worker}"), None)
+        named = next((child for child in living if child.process.pid == self._pids.get(fault.worker)), None)
+        return named or next((child for child in living if child.name == fault.who), None)
 
     def _go_on(self, now: float) -> None:
         """End what has lasted long enough, and give who is slowed its part of the time."""

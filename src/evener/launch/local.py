@@ -140,7 +140,7 @@ class _Run:
         while crew.alive:
             for child in crew.attend(self.injector.wait or ROUND):
                 self._ended(child)
-            self.injector.attend(self._workers)
+            self.injector.attend(self._all)
             self._heed_signals()
             self._heed_restarts()
             self._heed_desertion()
@@ -156,6 +156,10 @@ class _Run:
         place = self.plan.place("server", emulation=self.emulation, resume=resume)
         environment = self.plan.environment(place)
         self._server = self.crew.start("the server", self.plan.command, environment, if_orphaned=signal.SIGTERM)
+
+    @property
+    def _all(self) -> list[Child]:
+        return self._workers if self._server is None else [self._server, *self._workers]
 
     @property
     def _checkpointed(self) -> bool:
@@ -227,7 +231,7 @@ class _Run:
             self._tries = self._tries + 1 if version == self._gone_on_from else 1
             if self._tries > TRIES:
                 return False
-            self.injector.follow_on(self._workers)
+            self.injector.follow_on(self._all)
             set_aside(self.plan.folder)
         except (CheckpointError, HeldError, OSError):
             return False

@@ -17,7 +17,7 @@ from ..core.policies import POLICIES
 from ..core.policies.base import check_micro_batch
 from ..runtime.keeping import Head
 from ..runtime.place import PolicyChoice
-from ..simulation.faults import Fault, check_worker
+from ..simulation.faults import SERVER, Fault, check_worker
 from ..trace import record_path
 from . import _cgroups, slowness
 
@@ -48,7 +48,7 @@ class RunOptions:
         tcp: bulk goes over TCP, also between processes of one host.
         checkpoint_every: seconds from one checkpoint of the server to the next; 0: none.
         resume: what ``record`` holds of a run that goes on; ``None``: it begins.
-        faults: what happens to which worker when.
+        faults: what happens to whom when.
         restarts: how often each worker that ends with an error is started again.
     """
 
@@ -128,14 +128,15 @@ def check_faults(faults: Sequence[Fault], workers: int) -> None:
     """
     for fault in faults:
         try:
-            check_worker(fault, workers)
+            if fault.worker != SERVER:
+                check_worker(fault, workers)
         except ValueError:
             raise LaunchError(
                 f"'{fault}': there is no worker {fault.worker}; they are workers 0 to {workers - 1}. Name one of them, "
                 "or start more."
             ) from None
         if fault.factor is not None and fault.factor > 1:
-            raise LaunchError(f"'{fault}': a real worker can be made slower, not faster. Give a number above 1.")
+            raise LaunchError(f"'{fault}': a real process can be made slower, not faster. Give a number above 1.")
 
 
 def check_checkpoint_every(seconds: float) -> None:

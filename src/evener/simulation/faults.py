@@ -1,4 +1,4 @@
-"""Scripted faults: what happens to which worker when, as data; for simulated workers and for real processes.
+"""Scripted faults: what happens to whom when, as data; for simulated workers and for real processes.
 
 A fault comes at a time, at a step, or at a moment in a worker's life (``during``). What happens at a known time is the
 host's own (:func:`strike`); for all else somebody watches what the coordinator hears and says
@@ -22,13 +22,16 @@ KINDS = (DIES, HANGS, CUT_OFF, SLOWS)
 JOIN, COMPUTE, PUSH, PULL, EPOCH = "join", "compute", "push", "pull", "epoch"
 MOMENTS = (JOIN, COMPUTE, PUSH, PULL, EPOCH)
 
+SERVER = -1
+"""In place of a worker's number: the server. Only real ones fail."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something happens to a worker.
+    """Something happens to a worker, or to the server.
 
     Attributes:
-        worker: its number, from 0 on.
+        worker: its number, from 0 on; or :data:`SERVER`, which dies, hangs or slows, at any time or at an epoch's end.
         at: when, in seconds; ``None`` where ``step`` or ``during`` says it.
         what: ``dies``: its process is gone, and the server sees it. ``hangs``: it neither computes nor listens.
             ``is cut off``: it computes, but nothing gets to it or from it before its link is back, as over TCP, which
@@ -60,10 +63,14 @@ class Fault:
     def __post_init__(self) -> None:
         if self.what not in KINDS:
             raise ValueError(f"a worker {', '.join(KINDS[:-1])} or {KINDS[-1]}, but not: {self.what!r}")
-        if self.worker < 0 or not 0 <= (self.at or 0.0) < math.inf:
+        if self.worker < SERVER or not 0 <= (self.at or 0.0) < math.inf:
             raise ValueError(f"a fault is of worker 0 or above at 0 s or later, not of {self.worker} at {self.at} s")
         if self.during not in ("", *MOMENTS):
             raise ValueError(f"a moment is one of {', '.join(MOMENTS)}, but not {self.during!r}")
+        if self.worker == SERVER and self.what == CUT_OFF:
+            raise ValueError("a server that is cut off is workers that are: cut each of them")
+        if self.worker == SERVER and self.during not in ("", EPOCH):
+            raise ValueError(f"only workers {self.during}: say at which step, at what time or 'at epoch end' instead")
         if self.at is not None and self.step is not None:
             raise ValueError("a fault comes at a time or at a step, not at both")
         if self.at is None and self.step is None and not self.during:
@@ -88,13 +95,18 @@ class Fault:
         """Whether it happens at a time that is known beforehand."""
         return self.at is not None and not self.during
 
+    @property
+    def who(self) -> str:
+        """Whom it strikes, in words."""
+        return "the server" if self.worker == SERVER else f"worker {self.worker}"
+
     def __str__(self) -> str:
         since = f"step {self.step}" if self.step is not None else f"{self.at:.12g} s" if self.at is not None else ""
         after = f" after {since}" if since else ""
         when = MOMENT_WORDS[self.during] + after if self.during else f"at {since}"
         by = f" by {1 / self.factor:.12g}" if self.factor is not None else ""
         length = f" for {self.seconds:.12g} s" if self.seconds is not None else ""
-        return f"{when} {VERBS[self.what]} worker {self.worker}{by}{length}"
+        return f"{when} {VERBS[self.what]} {self.who}{by}{length}"
 
 
 VERBS = {DIES: "kill", HANGS: "stop", CUT_OFF: "cut", SLOWS: "slow"}
@@ -151,6 +163,8 @@ def check_worker(fault: Fault, workers: int) -> None:
     Raises:
         ValueError: there is none.
     """
+    if fault.worker == SERVER:
+        raise ValueError(f"'{fault}': a simulated server has no faults. Real ones have: evener run --faults")
     if fault.worker >= workers:
         raise ValueError(f"there is no worker {fault.worker}: the hosts are workers 0 to {workers - 1}")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ..core import commands as c
 from ..core import events as e
-from .faults import COMPUTE, EPOCH, JOIN, PULL, PUSH, Fault
+from .faults import COMPUTE, EPOCH, JOIN, PULL, PUSH, SERVER, Fault
 
 
 class Moments:
@@ -75,7 +75,7 @@ class Moments:
                     for worker in sorted(self._here):
                         due += self._during(PULL, worker, now)
                 case c.EndEpoch():
-                    for worker in sorted(self._here):
+                    for worker in (SERVER, *sorted(self._here)):
                         due += self._during(EPOCH, worker, now)
                 case _:
                     pass

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from . import units
-from .faults import DIES, MOMENT_WORDS, SLOWS, VERBS, Fault
+from .faults import DIES, MOMENT_WORDS, SERVER, SLOWS, VERBS, Fault
 
 KINDS = {verb: kind for kind, verb in VERBS.items()}
 DURING = {words: moment for moment, words in MOMENT_WORDS.items()}
@@ -16,7 +16,7 @@ _TIME = r"\d[\d.e+-]*\s*[a-zµ]*"
 _SENTENCE = re.compile(
     rf"(?:at\s+(?P<at>{_TIME})|at\s+step\s+(?P<step>\d+)"
     rf"|(?P<during>{'|'.join(DURING)})(?:\s+after\s+(?:step\s+(?P<after_step>\d+)|(?P<after>{_TIME})))?)"
-    rf"\s+(?P<verb>[a-z]+)\s+worker\s+(?P<worker>\d+)"
+    rf"\s+(?P<verb>[a-z]+)\s+(?P<who>worker\s+(?P<worker>\d+)|the\s+server)"
     rf"(?:\s+by\s+(?P<by>\d[\d.e+-]*))?(?:\s+for\s+(?P<length>{_TIME}))?"
 )
 
@@ -25,6 +25,7 @@ EXAMPLES = (
     "at 30 s stop worker 1 for 20 s",
     "at 30 s cut worker 3 for 10 s",
     "in push after step 40 slow worker 0 by 10 for 5 s",
+    "at step 200 kill the server",
 )
 
 
@@ -85,7 +86,7 @@ def parse_fault(sentence: str) -> Fault:
         )
     verb, by = found["verb"], found["by"]
     if verb not in KINDS:
-        raise ValueError(f"'{verb}' is nothing that can be done to a worker; valid are {', '.join(KINDS)}")
+        raise ValueError(f"'{verb}' is nothing that can be done to {found['who']}; valid are {', '.join(KINDS)}")
     what = KINDS[verb]
     length, time, step = found["length"], found["at"] or found["after"], found["step"] or found["after_step"]
     if what == DIES and length:
@@ -94,12 +95,12 @@ def parse_fault(sentence: str) -> Fault:
         raise ValueError(f"for how long is missing: {sentence} for 10 s")
     if (by is None) != (what != SLOWS):
         raise ValueError(
-            f"how much slower is missing: slow worker {found['worker']} by 10 for {length}"
+            f"how much slower is missing: slow {found['who']} by 10 for {length}"
             if what == SLOWS
             else f"'by' is for slow alone: leave it out of '{sentence}'"
         )
     return Fault(
-        int(found["worker"]),
+        SERVER if found["worker"] is None else int(found["worker"]),
         _seconds(time) if time else None,
         what,
         _seconds(length) if length else None,
