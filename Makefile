@@ -31,11 +31,15 @@ MINUTES ?= 60
 weeks: $(VENV)/.installed
 	$(BIN)/python -m evener.testing.endurance --minutes $(MINUTES)
 
-# Faults on real processes: each fault at each moment, then random kills; under ten minutes. ALL=1: every cell of the
-# matrix; KILLS=200: more kills; SEED=7: that random run alone. At most thirty minutes whatever is asked for.
+# Faults on real processes, the server's too: each fault at each moment, then random kills; some twenty minutes. ALL=1:
+# every cell of the matrix; KILLS=200: more kills; SEED=7: that random run alone; ONLY='the server': those cells alone;
+# AT_ONCE=2: two runs side by side, in half the time. Nothing is started after thirty minutes (MINUTES=).
 KILLS ?= 60
+AT_ONCE ?= 1
+chaos: MINUTES = 30
 chaos: $(VENV)/.dev
-	PYTHONPATH=tests $(BIN)/python -m chaos.run --kills $(KILLS) $(if $(ALL),--all) $(if $(SEED),--seed $(SEED))
+	PYTHONPATH=tests $(BIN)/python -m chaos.run --kills $(KILLS) --at-once $(AT_ONCE) --minutes $(MINUTES) \
+		$(if $(ALL),--all) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only '$(ONLY)')
 
 # A million mutated messages at the protocol's parser, and a hundred thousand at the port of a server that trains: about two
 # minutes. COUNT=, LIVE= and FIRST= choose others.

@@ -1,80 +1,35 @@
-"""Runs of real processes under scripted faults, and whether each kept the promises of ``docs/reliability.md``.
-
-The script trains a small network on the digits and, beside it, one number for each sample, whose loss is the mean of
-the numbers in the batch: with plain SGD each must end at ``-epochs * lr / B``, or a sample was lost or counted twice.
-"""
+"""Runs of real processes under scripted faults, and whether each kept the promises of ``docs/reliability.md``."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 import shutil
 import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 import torch
 
-from evener.core import commands as c
-from evener.core import events as e
 from evener.launch.faults import Injector
 from evener.launch.folders import finished
 from evener.runtime.place import Place, PolicyChoice
+from evener.simulation.faults import SERVER, Fault
 from evener.simulation.sentences import parse_faults
-from evener.trace import EventLine, Line, RecordError, record_path
+from evener.trace import RecordError, part_path, record_path, replay, set_aside
 from training.harness import Forge, Run, free_port
+
+from .judging import WITHIN, all_lines, deaths, left_behind, longest_gap, recovery, shared_memory
+from .script import BATCH, COUNT, RATE, body
 
 PACES = (2000.0, 2000.0, 1000.0, 700.0)
 """Samples/s of the workers, by pauses: they need little of the machine, so a death makes nobody else faster."""
 
 FAST, SLOW = 0, 3
 
-EPOCHS, BATCH, COUNT, RATE = 24, 256, 1280, 1.0
-"""Some five seconds. No step is a remainder, so each sample counts the same in each epoch."""
-
-SCRIPT = f"""
-import math
-
-from evener.data import digits
-
-PACES, EPOCHS, BATCH, COUNT, RATE = {PACES}, {EPOCHS}, {BATCH}, {COUNT}, {RATE}
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
-                                  nn.Linear(256, 64), nn.ReLU(), nn.Linear(64, 10))
-        self.times = nn.Parameter(torch.zeros(COUNT))
-
-torch.manual_seed(0)
-train, test = digits()
-x, y = (torch.as_tensor(part)[:COUNT] for part in (train.x, train.y))
-net = Net()
-groups = [{{"params": net.body.parameters(), "momentum": 0.9}}, {{"params": [net.times], "lr": RATE}}]
-optimizer = torch.optim.SGD(groups, lr=0.1)
-falling = [lambda epoch: 0.5 * (1 + math.cos(math.pi * epoch / EPOCHS)), lambda epoch: 1.0]
-schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, falling)
-loader = DataLoader(TensorDataset(x, y, torch.arange(COUNT)), batch_size=BATCH, shuffle=True)
-session = evener.join()
-net, optimizer, loader = session.prepare(net, optimizer, loader, epoch_scheduler=schedule)
-for epoch in session.epochs(EPOCHS):
-    for images, labels, where in loader:
-        time.sleep(len(where) / PACES[index])
-        optimizer.zero_grad()
-        (nn.functional.cross_entropy(net.body(images), labels) + net.times[where].mean()).backward()
-        optimizer.step()
-net.eval()
-with torch.no_grad():
-    right = net.body(torch.as_tensor(test.x)).argmax(1) == torch.as_tensor(test.y)
-keep(times=net.times.detach().clone(), accuracy=right.float().mean().item())
-"""
-
 HANGS = 90.0
-"""Seconds in which any of these runs must be over."""
+"""Seconds in which any of these runs must be over, and how long it takes and what happens to it beside."""
 
 FAREWELL, FAREWELL_LATE = 30.0, 3.0
 """Seconds that workers get to end by themselves after the server: who was stopped until then must find out that it is
@@ -83,38 +38,70 @@ gone. Who is started again too late to join never will, and would be ended by a 
 RESTART = 0.5
 """Seconds after which a worker that was killed is started again, where the trial says so."""
 
-BACK = 2.0
-"""Seconds after a death in which the others must be as fast as before."""
+RESTORED = 10.0
+"""Seconds after what happened to the server in which all must be as fast as before."""
 
-WINDOW = 1.0
-"""Seconds over which throughput is measured."""
+BUSY = 2.0
+"""Processes for each core that want to run, on average of a minute, from which on times say nothing of the run."""
 
-AS_BEFORE = 0.75
-"""Part of the throughput before that counts as the same: a window has some twenty steps, and they vary."""
+CHECKPOINTS = 0.25
+"""Seconds from one to the next."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What is done to one run. ``policy`` by name; ``restart``: who is killed is started again."""
+    """What is done to one run.
+
+    Attributes:
+        name: of the trial.
+        faults: in sentences. A server that is killed goes on from its newest checkpoint, as ``evener run`` lets it.
+        policy: by name.
+        restart: workers that are killed are started again.
+        epochs: how many; 24 take some five seconds.
+        part: of their paces at which the workers work.
+        jumps: every process's wall clock jumps, by years, whenever it is read.
+        dies_in: what the server is about to do to a checkpoint's file when it is killed; see ``Files``.
+    """
 
     name: str
-    faults: tuple[str, ...]
+    faults: tuple[str, ...] = ()
     policy: str = "balanced"
     restart: bool = False
-    options: dict[str, float] = field(default_factory=dict)
+    epochs: int = 24
+    part: float = 1.0
+    jumps: bool = False
+    dies_in: str = ""
+
+    @property
+    def plain(self) -> Trial:
+        """The same without anything happening."""
+        return Trial(f"undisturbed {self.policy}", (), self.policy, epochs=self.epochs, part=self.part)
+
+    @property
+    def fates(self) -> tuple[Fault, ...]:
+        """What happens."""
+        return parse_faults("\n".join(self.faults))
+
+    @property
+    def seconds(self) -> float:
+        """Roughly how long it takes."""
+        longest = max((fault.seconds or 0.0 for fault in self.fates), default=0.0)
+        return self.epochs * COUNT / sum(PACES) / self.part + longest
 
     @property
     def words(self) -> str:
         """All of it, to run it by hand."""
-        return f"{self.policy}{' --restart' if self.restart else ''}: {'; '.join(self.faults) or 'nothing happens'}"
+        return f"{self.policy}{' --restart' if self.restart else ''}: {'; '.join(self.faults) or 'nothing is done'}"
 
 
 @dataclass
 class Result:
     """What came of it. ``problems`` are broken promises; ``hit`` is what was done.
 
-    In seconds: how long the others needed to be as fast as before, after each death; the longest time in which nothing
-    of theirs was applied; and that in which not even we ran (``stood``), which is the machine's doing.
+    In seconds: how long the others needed to be as fast as before, after each death, and all after each time that
+    something was done to the server (``restored``); the longest time in which nothing of the others' was applied; and
+    that in which not even we ran (``stood``), which is the machine's doing. Times are judged where others left it
+    alone; ``load`` is that of the machine.
     """
 
     trial: Trial
@@ -124,8 +111,15 @@ class Result:
     accuracy: float = 0.0
     seconds: float = 0.0
     recovery: list[float] = field(default_factory=list)
+    restored: list[float] = field(default_factory=list)
     longest: float = 0.0
     stood: float = 0.0
+    load: float = 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Whether others used the machine, so that times are measured but not judged."""
+        return self.load > BUSY * (os.cpu_count() or 1)
 
 
 class Process:
@@ -167,173 +161,202 @@ class Arena:
             token="secret",
             run=folder.name,
             workers=self._workers,
-            policy=PolicyChoice(trial.policy, dict(trial.options)),
+            policy=PolicyChoice(trial.policy),
             threads=1,
             device="cpu",
             patience=5.0,  # who dies at join is not waited for any longer
         )
-        result, processes, before = Result(trial), list[Process](), shared_memory()
-        run = Run(self._forge, folder, SCRIPT, place)
+        paces = tuple(pace * trial.part for pace in PACES)
+        run = Run(self._forge, folder, body(trial.policy, trial.epochs, paces, trial.jumps, trial.dies_in), place)
+        result, before = Result(trial), shared_memory()
+        bout = Bout(self._forge, run, result)
         try:
-            processes = self._let_run(run, trial, result)
+            bout.go(self._workers)
             if not result.problems:
-                self._judge(run, processes, result, accuracy)
+                bout.judge(accuracy)
         except (AssertionError, RecordError) as error:
             result.problems.append(str(error).split("\n")[0] or type(error).__name__)
         finally:
             run.close()
-        result.problems += left_behind(folder, {run.pids["server"], *(process.pid for process in processes)}, before)
+        result.problems += left_behind(folder, {process.pid for process in bout.everyone}, before)
         if not result.problems:
             shutil.rmtree(folder)
         return result
 
-    # One run ------------------------------------------------------------------------------------------------
 
-    def _let_run(self, run: Run, trial: Trial, result: Result) -> list[Process]:
-        faults = parse_faults("\n".join(trial.faults))
-        record = record_path(run.folder / "record")
-        latest: list[Process] = []
-        everyone: list[Process] = []
+class Bout:
+    """One run.
+
+    Attributes:
+        everyone: all processes that there were.
+    """
+
+    def __init__(self, forge: Forge, run: Run, result: Result) -> None:
+        self.everyone: list[Process] = []
+        self._forge = forge
+        self._run = run
+        self._trial = result.trial
+        self._result = result
+        self._struck = {fault.worker for fault in self._trial.fates}
+        self._record = record_path(run.folder / "record")
+        self._began: list[float] = []  # when each part of the record did
+        self._done_at: list[float] = []  # when each of result.hit was said
+        self._late = False
+
+    # What is done -------------------------------------------------------------------------------------------
+
+    def go(self, workers: int) -> None:
+        """Until it is over."""
+        trial, result, forge, run = self._trial, self._result, self._forge, self._run
+        server = self._start_server("first")
         again: dict[int, float] = {}
-        with Injector(faults, record, time.monotonic, result.hit.append) as injector:
+        with Injector(trial.fates, self._record, time.monotonic, self._note) as injector:
             ways = injector.ways(run.place.address)
-
-            def start(index: int) -> Process:
-                run.worker(index, address=ways.get(index, run.place.address))
-                everyone.append(Process(self._forge, f"worker {index}", run.pids[f"worker{index}"]))
-                return everyone[-1]
-
-            run.server(prompt=True)
-            server = run.pids["server"]
-            latest = [start(index) for index in range(self._workers)]
+            latest = [self._start(index, ways) for index in range(workers)]
             now = time.monotonic()
-            until = now + HANGS
-            while server not in self._forge.exits:
-                self._forge.hear(lambda: server in self._forge.exits, 0.005)
-                injector.attend(latest)  # type: ignore[arg-type]
+            until = now + HANGS + 2 * trial.seconds
+            while True:
+                forge.hear(lambda: server.pid in forge.exits, 0.005)  # noqa: B023  it is called at once
                 before, now = now, time.monotonic()
                 result.stood = max(result.stood, now - before)
+                injector.attend([server, *latest])  # type: ignore[list-item]
+                if self._record.exists() and len(self._began) < self._servers:
+                    self._began.append(now)
                 if now > until:
-                    result.problems.append(f"it hangs: not over after {HANGS:.0f} s")
-                    return everyone
+                    result.problems.append(f"it hangs: not over after {until - now + HANGS:.0f} s")
+                    return
                 for index, process in enumerate(latest):
                     if trial.restart and process.code is not None and process.struck:
                         process.struck = False  # counted
                         result.deaths += 1
                         again[index] = now + RESTART
+                if server.code is not None:
+                    if not self._goes_on(server):
+                        break
+                    injector.follow_on([server, *latest])  # type: ignore[list-item]
+                    set_aside(run.folder / "record")
+                    server = self._start_server("again", resume=str(run.folder / "record"))
                 for index in [index for index, at in again.items() if at <= now]:
                     del again[index]
-                    if not finished(record):
-                        latest[index] = start(index)
+                    if not finished(self._record):
+                        latest[index] = self._start(index, ways)
+        if server.code and not server.struck:
+            result.problems.append(f"the server ended with {server.code}: {run.err('server').strip()[-300:]}")
+            return
         if not trial.restart:
-            result.deaths = sum(process.struck for process in everyone)
-        farewell = FAREWELL_LATE if trial.restart else FAREWELL
-        ended = self._forge.hear(lambda: all(process.code is not None for process in everyone), farewell)
+            result.deaths += sum(process.struck for process in self.everyone if process.name != "the server")
+        self._let_end()
+
+    def _start_server(self, life: str, **changes: str) -> Process:
+        every = CHECKPOINTS if SERVER in self._struck or self._trial.dies_in else 0.0
+        self._run.server(life, prompt=True, checkpoint_every=every, **changes)
+        return self._add("the server", "server")
+
+    def _start(self, index: int, ways: dict[int, str]) -> Process:
+        self._run.worker(index, address=ways.get(index, self._run.place.address))
+        return self._add(f"worker {index}", f"worker{index}")
+
+    def _add(self, name: str, key: str) -> Process:
+        self.everyone.append(Process(self._forge, name, self._run.pids[key]))
+        return self.everyone[-1]
+
+    @property
+    def _servers(self) -> int:
+        return sum(process.name == "the server" for process in self.everyone)
+
+    def _goes_on(self, server: Process) -> bool:
+        """Whether this server was killed before the run was over."""
+        if self._trial.dies_in and self._servers == 1 and server.code == -signal.SIGKILL:
+            self._note(f"as scripted: the server dies before it could {self._trial.dies_in} a checkpoint")
+            server.struck = True
+        if not server.struck:
+            return False
+        self._result.deaths += 1
+        self._late = finished(self._record)
+        return not self._late
+
+    def _note(self, text: str) -> None:
+        self._result.hit.append(text)
+        self._done_at.append(time.monotonic())
+
+    def _let_end(self) -> None:
+        """The workers find out that it is over."""
+        forge, everyone, restart = self._forge, self.everyone, self._trial.restart
+        farewell = FAREWELL_LATE if restart or self._late else FAREWELL
+        ended = forge.hear(lambda: all(process.code is not None for process in everyone), farewell)
         for process in everyone:
             if not ended and process.code is None:
-                if not trial.restart:
-                    result.problems.append(f"{process.name} does not end")
+                if not restart and not self._late:
+                    self._result.problems.append(f"{process.name} does not end")
                 process.asked = True
                 os.killpg(process.pid, signal.SIGKILL)
-        self._forge.hear(lambda: all(process.code is not None for process in everyone), 5.0)
-        return everyone
+        forge.hear(lambda: all(process.code is not None for process in everyone), 5.0)
 
     # What must be -------------------------------------------------------------------------------------------
 
-    def _judge(self, run: Run, processes: Sequence[Process], result: Result, accuracy: float) -> None:
-        problems, struck = result.problems, {fault.worker for fault in parse_faults("\n".join(result.trial.faults))}
-        if code := self._forge.exits[run.pids["server"]]:
-            problems.append(f"the server ended with exit code {code}: {run.err('server').strip()[-300:]}")
-            return
-        for process in processes:
-            if process.code and not process.asked and int(process.name.split()[1]) not in struck:
+    def judge(self, accuracy: float) -> None:
+        """Whether all promises were kept."""
+        trial, result, run = self._trial, self._result, self._run
+        problems, meant = result.problems, {fault.who for fault in trial.fates}
+        for process in self.everyone:
+            struck = process.asked or process.struck
+            if process.code and not struck and process.name not in meant and not self._late:
                 problems.append(f"{process.name}, to which nothing was done, ended with {process.code}")
         accounting = run.proved()
-        if not accounting.complete or accounting.total("applied") != COUNT * EPOCHS:
+        number = 1
+        while (part := part_path(self._record, number)).exists():
+            if (difference := replay(part)) is not None:
+                problems.append(f"part {number} of the record: {difference}")
+            number += 1
+        if not accounting.complete or accounting.total("applied") != COUNT * trial.epochs:
             problems.append(f"the record: {accounting}")
-        kept = run.kept("server")
+        if not self._late:  # a server that was killed after the end has nothing to show
+            self._judge_result(accuracy)
+        if not trial.restart:  # a cell that hit nobody proves nothing
+            problems += [line for line in result.hit if not line.startswith("as scripted")]
+            if trial.dies_in and not result.deaths:
+                problems.append(f"no checkpoint came to {trial.dies_in}")
+        self._judge_times()
+
+    def _judge_result(self, accuracy: float) -> None:
+        kept, epochs, problems = self._run.kept("server"), self._trial.epochs, self._result.problems
         times = kept["times"] / (-RATE / BATCH)
-        wrong = ~torch.isclose(times, torch.tensor(float(EPOCHS)), rtol=1e-3)
+        wrong = ~torch.isclose(times, torch.tensor(float(epochs)), rtol=1e-3)
         if wrong.any():
             which = [(int(at), round(float(times[at]), 3)) for at in wrong.nonzero()[:5, 0]]
-            problems.append(f"{int(wrong.sum())} samples do not count {EPOCHS} times: {which} …")
-        result.accuracy = kept["accuracy"]
-        # Others are told apart from undisturbed training by their staleness, whatever happens.
-        if result.trial.policy in ("balanced", "synchronous") and result.accuracy < accuracy:
-            problems.append(f"test accuracy {result.accuracy:.3f}, below {accuracy:.3f}")
-        if not result.trial.restart:  # a cell that hit nobody proves nothing
-            problems += [line for line in result.hit if not line.startswith("as scripted")]
-        lines = run.lines()
-        result.seconds = lines[-1].t  # type: ignore[union-attr]
-        if result.trial.policy in ("balanced", "asynchronous") and not result.trial.restart:
-            result.recovery, result.longest = recovery(lines, struck), longest_gap(lines, struck)
-            allowed = BACK + result.stood
+            problems.append(f"{int(wrong.sum())} samples do not count {epochs} times: {which} …")
+        self._result.accuracy = kept["accuracy"]
+        if self._result.accuracy < accuracy:
+            problems.append(f"test accuracy {self._result.accuracy:.3f}, below {accuracy:.3f}")
+
+    def _judge_times(self) -> None:
+        trial, result, problems = self._trial, self._result, self._result.problems
+        lines = all_lines(self._record, self._began)
+        result.load = os.getloadavg()[0]
+        result.seconds = lines[-1].t - lines[0].t  # type: ignore[union-attr]
+        if trial.restart:
+            return
+        if outages := self._outages():
+            result.restored = recovery(lines, self._struck, outages, RESTORED)
+            if any(seconds > RESTORED + result.stood for seconds in result.restored) and not result.busy:
+                problems.append(f"not as fast as before {RESTORED:.0f} s after what was done: {result.restored}")
+        elif trial.policy in ("balanced", "asynchronous"):
+            spans = [(at, at) for at in deaths(lines, self._struck)]
+            result.recovery, result.longest = recovery(lines, self._struck, spans), longest_gap(lines, self._struck)
+            allowed = WITHIN + result.stood
+            if result.busy:
+                return
             if result.longest > allowed:
                 problems.append(f"the others stalled for {result.longest:.1f} s")
             if any(seconds > allowed for seconds in result.recovery):
                 late = f"the others are not as fast as before {allowed:.1f} s after a death"
                 problems.append(f"{late}: {result.recovery}")
 
-
-def applied(lines: Sequence[Line], struck: set[int]) -> list[tuple[float, int]]:
-    """When how many samples were applied of those to whom nothing is done."""
-    return [
-        (line.t, command.samples)
-        for line in lines
-        if isinstance(line, EventLine)
-        for command in line.commands
-        if isinstance(command, c.Accumulate) and command.worker not in struck
-    ]
-
-
-def longest_gap(lines: Sequence[Line], struck: set[int]) -> float:
-    """Seconds, at most, in which nothing was applied of those to whom nothing is done."""
-    times = [t for t, _ in applied(lines, struck)]
-    return max((after - before for before, after in pairwise(times)), default=0.0)
-
-
-def recovery(lines: Sequence[Line], struck: set[int]) -> list[float]:
-    """For each death, the seconds until those to whom nothing is done apply as many samples per second as before.
-
-    Deaths too near the beginning or the end to be measured are left out.
-    """
-    added = applied(lines, struck)
-    if not added:
-        return []
-    first, last = added[0][0], added[-1][0]
-
-    def rate(start: float) -> float:
-        return sum(samples for t, samples in added if start <= t < start + WINDOW) / WINDOW
-
-    found = []
-    for line in lines:
-        if not (isinstance(line, EventLine) and isinstance(line.event, e.Left) and line.event.worker in struck):
-            continue
-        if line.t - WINDOW < first or line.t + BACK + WINDOW > last:
-            continue
-        before = rate(line.t - WINDOW)
-        starts = [line.t + 0.05 * step for step in range(200)]
-        back = next((start for start in starts if rate(start) >= AS_BEFORE * before), None)
-        found.append(round(back - line.t, 2) if back is not None else 99.0)
-    return found
-
-
-def shared_memory() -> set[str]:
-    """The names of all shared memory of this machine."""
-    with contextlib.suppress(OSError):
-        return set(os.listdir("/dev/shm"))
-    return set()
-
-
-def left_behind(folder: Path, pids: set[int], before: set[str]) -> list[str]:
-    """What is left of a run that is over: processes, sockets, shared memory that was not there ``before``."""
-    found = []
-    for pid in sorted(pids):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, 0)
-            found.append(f"somebody of the process group {pid} is left")
-    # Other programs make some meanwhile; the name has its maker's process id.
-    made = {name for name in shared_memory() - before if pids & set(map(int, re.findall(r"\d+", name)))}
-    found += [f"shared memory is left: {name}" for name in sorted(made)]
-    found += [f"a socket is left: {path}" for path in folder.rglob("*") if path.is_socket()]
-    return found
+    def _outages(self) -> Sequence[tuple[float, float]]:
+        """From when to when something was done to the server."""
+        length = {
+            f"as scripted: {fault}": fault.seconds or 0.0 for fault in self._trial.fates if fault.worker == SERVER
+        }
+        done = list(zip(self._result.hit, self._done_at, strict=True))
+        found = [(at, at + length[text]) for text, at in done if text in length]
+        return found + [(at, at) for text, at in done if text.startswith("as scripted: the server dies")]
