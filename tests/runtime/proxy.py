@@ -8,13 +8,13 @@ import threading
 
 
 class Proxy:
-    """Passes on what comes, and can cut the bulk connections alone."""
+    """Passes on what comes, and can cut one kind of connection alone."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.address = f"tcp://127.0.0.1:{self._listening.getsockname()[1]}"
-        self._bulk: list[socket.socket] = []
+        self._kinds: dict[socket.socket, str] = {}
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -38,8 +38,9 @@ class Proxy:
                 # A connection says its name in the handshake, which is not encrypted.
                 if one is near and len(begun) < 1000:
                     begun += data
-                    if b"/bulk" in begun and near not in self._bulk:
-                        self._bulk.append(near)
+                    for kind in ("bulk", "control"):
+                        if b"/" + kind.encode() in begun:
+                            self._kinds[near] = kind
                 other.sendall(data)
         except OSError:
             pass
@@ -47,9 +48,11 @@ class Proxy:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
-    def cut(self) -> None:
-        """End the bulk connection; it may be made again."""
-        self._bulk.pop().shutdown(socket.SHUT_RDWR)
+    def cut(self, kind: str = "bulk") -> None:
+        """End the newest connection of this kind; it may be made again."""
+        newest = [near for near, its in self._kinds.items() if its == kind][-1]
+        del self._kinds[newest]
+        newest.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._listening.shutdown(socket.SHUT_RDWR)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,7 +14,7 @@ import zmq
 
 from evener.core import events as e
 from evener.runtime import protocol as p
-from evener.runtime.line import Line
+from evener.runtime.line import SILENCE, Line
 from evener.runtime.transport import Dialer, Listener
 from evener.runtime.versions import here
 from evener.runtime.worker import Compute, Install, Link, Push, RunError
@@ -276,6 +277,20 @@ def test_who_loses_its_bulk_connection_joins_anew(server: Server, proxy: Proxy, 
     assert server.hear(p.Pull) == p.Pull(0)
     server.version(1)
     assert server.hear(e.Received) == e.Received(4, 1)
+
+
+def test_who_loses_its_control_connection_joins_anew(server: Server, proxy: Proxy, ready: Link) -> None:
+    server.grant(1)
+    assert isinstance(ready.work(), Compute)
+    cut = time.monotonic()
+    proxy.cut("control")  # a grant is lost, perhaps, and this server has not noticed
+    assert isinstance(server.hear(p.Hello), p.Hello)
+    assert time.monotonic() - cut < SILENCE / 2, "it waited for words that had no way to come"
+    server.say("control", p.Welcome(4, 0, {"epochs": 1}))
+    assert server.hear(p.Ready) == p.Ready(0, 100.0, 1)
+    assert ready.generation == 1
+    server.grant(2)
+    assert isinstance(ready.work(), Compute)
 
 
 def test_what_is_lost_while_a_worker_joins_is_asked_for_again(server: Server, proxy: Proxy, link: Link) -> None:

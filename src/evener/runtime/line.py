@@ -187,8 +187,8 @@ class Line:
                 message = p.decode(head.buffer)
                 with self.changed:
                     self._on_bulk(message, chunk.buffer)
-            if dialer.events in ready and dialer.refused():
-                raise RunError(f"the server at {self._address} {self._refused}")
+            if dialer.events in ready:
+                self._news(*dialer.news())
             if dialer.bulk_events in ready and dialer.bulk_lost():
                 with self.changed:
                     self._on_lost()
@@ -199,6 +199,15 @@ class Line:
                 if self._goodbye is not None:
                     dialer.control.send(p.encode(self._goodbye))
                 return
+
+    def _news(self, refused: bool, lost: bool) -> None:
+        if refused:
+            raise RunError(f"the server at {self._address} {self._refused}")
+        if lost and self.finished is None:
+            with self.changed:
+                # What was granted may be lost with it. The server may not have noticed: it is quickly made again.
+                self.greet_again()
+                self.changed.notify_all()
 
     def _control(self, frames: list[bytes]) -> None:
         message = p.decode(frames[0])

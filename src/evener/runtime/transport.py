@@ -155,7 +155,10 @@ class Dialer:
         self.control = self._socket(address, secret, name + "/control")
         self.bulk = self._socket(address, secret, name + "/bulk")
         # Before it dials: a refusal can be here at once, and is told once.
-        self.events: zmq.Socket[bytes] = self.control.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
+        self.events: zmq.Socket[bytes] = self.control.get_monitor_socket(
+            zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+        )
+        self._up = False
         self.bulk_events: zmq.Socket[bytes] = self.bulk.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self.control.connect(address)
         self.bulk.connect(address)
@@ -173,12 +176,18 @@ class Dialer:
         socket.reconnect_ivl_max = 1000
         return socket
 
-    def refused(self) -> bool:
-        """Whether the server refused the token (reads the monitor)."""
-        refused = False
+    def news(self) -> tuple[bool, bool]:
+        """Whether the server refused the token, and whether the control connection was lost, since the last call.
+
+        One that ended before its handshake was through was none: while the server is down others may listen there.
+        """
+        refused = lost = False
         while self.events.poll(0):
-            refused |= _read(self.events)["event"] == zmq.EVENT_HANDSHAKE_FAILED_AUTH
-        return refused
+            event = _read(self.events)["event"]
+            refused |= event == zmq.EVENT_HANDSHAKE_FAILED_AUTH
+            lost |= self._up and event == zmq.EVENT_DISCONNECTED
+            self._up = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+        return refused, lost
 
     def bulk_lost(self) -> bool:
         """Whether the bulk connection ended since the last call, and what was under way there may be lost."""
