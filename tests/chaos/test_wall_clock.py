@@ -18,6 +18,7 @@ MAY = {
     "runtime/place.py": "how long imports took, for the record",
     "trace/writer.py": "the date in the record",
     "training/checkpoint.py": "the date in a checkpoint",
+    "training/joining.py": "when the process began, for the record",
     "training/working.py": "how long the probe took, for the record",
 }
 
