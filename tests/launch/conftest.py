@@ -76,7 +76,7 @@ def keep(folder: Path, number: int = 1, **changes: Any) -> None:
         epoch=0,
         targets={},
     )
-    Keeper(folder).write(number, keeping.encode(msgspec.structs.replace(head, **changes)), b"")
+    Keeper(folder).write(number, keeping.encode(msgspec.structs.replace(head, **changes)), lambda out: None)
 
 
 class Kept:

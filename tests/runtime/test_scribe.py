@@ -6,7 +6,7 @@ import errno
 import threading
 from pathlib import Path
 
-from evener.runtime.keeping import Keeper
+from evener.runtime.keeping import Body, Keeper
 from evener.runtime.scribe import QUIET, Scribe
 
 
@@ -19,15 +19,15 @@ class Disk(Keeper):
         self.go = threading.Event()
         self.go.set()
 
-    def write(self, number: int, head: bytes, body: bytes) -> Path:
+    def write(self, number: int, head: bytes, body: Body) -> Path:
         self.go.wait()
         if self.full:
             raise OSError(errno.ENOSPC, "No space left on device")
         return super().write(number, head, body)
 
 
-def made() -> tuple[bytes, bytes]:
-    return b"{}", b"body"
+def made() -> tuple[bytes, Body]:
+    return b"{}", lambda out: out.write(b"body")
 
 
 class Told:
@@ -81,9 +81,10 @@ def test_a_disk_that_hangs_holds_nobody_up(tmp_path: Path) -> None:
 def test_what_cannot_be_made_into_bytes_is_told_of_too(tmp_path: Path) -> None:
     told = Told(tmp_path)
 
-    def fails() -> tuple[bytes, bytes]:
+    def fails(out: object) -> None:
         raise TypeError("no bytes")
 
-    told.scribe.write(1, fails)
+    told.scribe.write(1, lambda: (b"{}", fails))
     assert told.scribe.wait(20.0)
     assert "no bytes" in told.texts[0]
+    assert not list(tmp_path.iterdir()), "what was begun is gone"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..runtime.place import DETERMINISTIC, LIMIT_SIZES, Place
-from .options import HOST, RunOptions, cuda_devices, free_port
+from .options import HOST, RunOptions, cuda_devices, free_port, how_often
 from .slowness import Emulation
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -66,6 +66,7 @@ class Plan:
             resume: it goes on from the newest checkpoint in the run's folder.
         """
         options = self.options
+        every, share = how_often(options.checkpoint_every) if role == "server" else (0.0, 0.0)
         slowed = emulation.workers if emulation is not None else ()
         through = self.through.get(index, self.address)
         return Place(
@@ -86,7 +87,8 @@ class Plan:
             threads=1 if self._one_thread else 0,
             device=f"cuda:{index % self.devices}" if self.devices and role != "server" else "",
             sizes=self.sizes,
-            checkpoint_every=options.checkpoint_every if role == "server" else 0.0,
+            checkpoint_every=every,
+            checkpoint_share=share,
             resume=str(self.folder) if resume else "",
             launched=self.launched,
             spawned=time.time(),

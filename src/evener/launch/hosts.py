@@ -25,7 +25,15 @@ from ._opening import opened
 from ._signals import Signals
 from .crew import Child, Crew, Steps, send
 from .local import LEAVE_SERVER, NEVER_JOINED, STOP_NOW, STOP_SERVER, RunResult
-from .options import LaunchError, check_checkpoint_every, check_policy, check_record, check_script, check_targets
+from .options import (
+    LaunchError,
+    check_checkpoint_every,
+    check_policy,
+    check_record,
+    check_script,
+    check_targets,
+    how_often,
+)
 from .resuming import checkpointed, complete, room_for_a_part
 from .screen import Plain, Screen
 
@@ -62,7 +70,7 @@ class ServeOptions:
     targets: dict[str, float] = field(default_factory=dict)
     record: Path | None = None
     compare_data: Literal["samples", "length"] = "samples"
-    checkpoint_every: float = 60.0
+    checkpoint_every: float | None = None
     resume: Head | None = None
     run: str = ""
     if_orphaned: signal.Signals = signal.SIGTERM
@@ -163,6 +171,7 @@ def serve(options: ServeOptions, screen: Screen | None = None, signals: Signals 
         run.screen.note(f"serving on {address}; keys: {who}")
         called = addresses.join(socket.gethostname(), port) if host in ("0.0.0.0", "::", "*") else address
         run.screen.note(f"on each worker: evener join {called} {options.script.name} --keys DIR")
+        every, share = how_often(options.checkpoint_every)
         place = Place(
             role="server",
             address=f"tcp://{address}",
@@ -175,7 +184,8 @@ def serve(options: ServeOptions, screen: Screen | None = None, signals: Signals 
             seed=options.seed,
             record=str(run.folder),
             targets=options.targets,
-            checkpoint_every=options.checkpoint_every,
+            checkpoint_every=every,
+            checkpoint_share=share,
             resume=str(run.folder) if resumed is not None else "",
             launched=time.time(),
             spawned=time.time(),

@@ -24,6 +24,12 @@ from . import _cgroups, slowness
 HOST = "127.0.0.1"
 MOST_WORKERS_BY_DEFAULT = 4
 
+CHECKPOINT_EVERY = 60.0
+"""Seconds from one checkpoint to the next, unless the user says how many."""
+
+CHECKPOINT_SHARE = 0.01
+"""Of the time, that checkpoints may cost, unless the user says how often they are wanted."""
+
 
 class LaunchError(Exception):
     """A run cannot be started. The message says what happened, what is valid, and what to do."""
@@ -46,7 +52,8 @@ class RunOptions:
         port: of the server, on the loopback address; ``None``: any free one.
         record: folder for the run's record; ``None``: ``runs/<run id>`` below the current folder.
         tcp: bulk goes over TCP, also between processes of one host.
-        checkpoint_every: seconds from one checkpoint of the server to the next; 0: none.
+        checkpoint_every: seconds from one checkpoint of the server to the next; 0: none. ``None``:
+            :data:`CHECKPOINT_EVERY`, or as seldom as to cost less than :data:`CHECKPOINT_SHARE` of the time.
         resume: what ``record`` holds of a run that goes on; ``None``: it begins.
         faults: what happens to whom when.
         restarts: how often each worker that ends with an error is started again.
@@ -63,7 +70,7 @@ class RunOptions:
     port: int | None = None
     record: Path | None = None
     tcp: bool = False
-    checkpoint_every: float = 60.0
+    checkpoint_every: float | None = None
     resume: Head | None = None
     faults: tuple[Fault, ...] = ()
     restarts: int = 0
@@ -139,13 +146,22 @@ def check_faults(faults: Sequence[Fault], workers: int) -> None:
             raise LaunchError(f"'{fault}': a real process can be made slower, not faster. Give a number above 1.")
 
 
-def check_checkpoint_every(seconds: float) -> None:
+def how_often(checkpoint_every: float | None) -> tuple[float, float]:
+    """Seconds from one checkpoint to the next, and the share of the time that they may cost (0: whatever they cost).
+
+    >>> how_often(5.0), how_often(None)
+    ((5.0, 0.0), (60.0, 0.01))
+    """
+    return (CHECKPOINT_EVERY, CHECKPOINT_SHARE) if checkpoint_every is None else (checkpoint_every, 0.0)
+
+
+def check_checkpoint_every(seconds: float | None) -> None:
     """Refuse what is no time between two checkpoints.
 
     Raises:
         LaunchError: it is none.
     """
-    if not (math.isfinite(seconds) and seconds >= 0):
+    if seconds is not None and not (math.isfinite(seconds) and seconds >= 0):
         raise LaunchError(f"{seconds:g} is no number of seconds between checkpoints: give one from 0 (0: none).")
 
 

@@ -1,8 +1,8 @@
 """Checkpoint files: written whole or not at all, checked, chosen and let go. What is in them is bytes here.
 
 A file is written under a temporary name, synced, renamed, and its folder synced: whatever kills the writer, the files
-that have a checkpoint's name are whole. Its layout: a magic line; the lengths of header and body (8 bytes each, little
-endian); the SHA-256 of lengths, header and body; the header (JSON); the body.
+that have a checkpoint's name are whole. Its layout: a magic line; the length of the header (8 bytes, little endian);
+the header (JSON); the body; the SHA-256 of all that. So it is written in one go, without a second copy in memory.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -31,13 +31,28 @@ KEEP = 3
 """How many sound checkpoints stay."""
 
 MAGIC = b"evener checkpoint\n"
-LENGTHS = 16
-FRONT = len(MAGIC) + LENGTHS + hashlib.sha256().digest_size
+LENGTH = 8
+FRONT = len(MAGIC) + LENGTH
+DIGEST = hashlib.sha256().digest_size
 
 PIECE = 1 << 22
 """Bytes written, or read, at once."""
 
 NAME = re.compile(r"checkpoint-(\d{6,})\.evener")
+
+
+class Out(Protocol):
+    """Takes a body, in order: a file as far as who writes one is concerned."""
+
+    def write(self, data: Any, /) -> int:
+        """Take these bytes; how many."""
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+
+Body = Callable[[Out], object]
+"""Writes a checkpoint's body."""
 
 
 class CheckpointError(Exception):
@@ -148,11 +163,12 @@ class Keeper:
         """A number above those of all files there, sound or not."""
         return max((number for number, _ in _listed(self.folder)), default=0) + 1
 
-    def write(self, number: int, head: bytes, body: bytes) -> Path:
+    def write(self, number: int, head: bytes, body: Body) -> Path:
         """Write a checkpoint; then let go of those that are too many, never of a sound one before.
 
         Raises:
             OSError: it cannot be written. Those that were there still are.
+            Exception: of ``body``; likewise.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         if self._sound is None:
@@ -163,9 +179,9 @@ class Keeper:
         path = self.folder / f"checkpoint-{number:06}.evener"
         coming = path.with_suffix(".part")
         try:
-            self._write(coming, pieces(head, body))
+            self._write(coming, head, body)
             self._files.rename(coming, path)
-        except OSError:
+        except Exception:
             self._files.remove(coming)
             raise
         self._files.sync_folder(self.folder)
@@ -175,25 +191,45 @@ class Keeper:
             self._sound.pop(0)
         return path
 
-    def _write(self, path: Path, parts: Iterable[bytes]) -> None:
+    def _write(self, path: Path, head: bytes, body: Body) -> None:
         files = self._files
         fd = files.open(path)
         try:
-            for part in parts:
-                view = memoryview(part)
-                while view:
-                    view = view[files.write(fd, view[:PIECE]) :]
+            out = _Out(files, fd)
+            out.write(MAGIC + len(head).to_bytes(LENGTH, "little") + head)
+            body(out)
+            out.write(out.digest())
             files.sync(fd)
         finally:
             files.close(fd)
 
 
-def pieces(head: bytes, body: bytes) -> tuple[bytes, ...]:
-    """A checkpoint's bytes, in order."""
-    lengths = len(head).to_bytes(8, "little") + len(body).to_bytes(8, "little")
-    digest = hashlib.sha256(lengths + head)
-    digest.update(body)
-    return MAGIC, lengths, digest.digest(), head, body
+class _Out:
+    """Writes into a file, and adds the digest up meanwhile."""
+
+    def __init__(self, files: Files, fd: int) -> None:
+        self._files = files
+        self._fd = fd
+        self._sum = hashlib.sha256()
+
+    def write(self, data: Any, /) -> int:
+        """Write all of it."""
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        # Piece by piece, so that what is added up is written while it is in the cache. Other threads run during both.
+        while rest:
+            piece, rest = rest[:PIECE], rest[PIECE:]
+            self._sum.update(piece)
+            while piece:
+                piece = piece[self._files.write(self._fd, piece) :]
+        return size
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+    def digest(self) -> bytes:
+        """Of all that was written."""
+        return self._sum.digest()
 
 
 # Reading ----------------------------------------------------------------------------------------------------
@@ -230,9 +266,7 @@ def read_head(path: Path) -> Head:
     """
     with path.open("rb") as file:
         file.seek(len(MAGIC))
-        length = int.from_bytes(file.read(LENGTHS)[:8], "little")
-        file.seek(FRONT)
-        data = file.read(length)
+        data = file.read(int.from_bytes(file.read(LENGTH), "little"))
     try:
         version = msgspec.json.decode(data, type=_Version)
         here = metadata.version("evener")
@@ -254,8 +288,10 @@ def read_body(path: Path) -> bytes:
     """
     if flaw := _flaw(path):
         raise CheckpointError(f"{path}: {flaw}")
-    data = path.read_bytes()
-    return data[FRONT + int.from_bytes(data[len(MAGIC) : len(MAGIC) + 8], "little") :]
+    with path.open("rb") as file:
+        file.seek(len(MAGIC))
+        file.seek(FRONT + int.from_bytes(file.read(LENGTH), "little"))
+        return file.read()[:-DIGEST]
 
 
 def encode(head: Head) -> bytes:
@@ -279,15 +315,14 @@ def _flaw(path: Path) -> str:
             front = file.read(FRONT)
             if front[: len(MAGIC)] != MAGIC:
                 return "it does not begin as a checkpoint does"
-            if len(front) < FRONT:
+            rest = os.fstat(file.fileno()).st_size - FRONT - DIGEST
+            if rest < int.from_bytes(front[len(MAGIC) :], "little"):
                 return "it is cut short"
-            lengths = front[len(MAGIC) : len(MAGIC) + LENGTHS]
-            size = FRONT + sum(int.from_bytes(lengths[at : at + 8], "little") for at in (0, 8))
-            if (real := os.fstat(file.fileno()).st_size) != size:
-                return f"it has {real:,} bytes, not {size:,}: it is cut short or damaged"
-            digest: Any = hashlib.sha256(lengths)
-            while piece := file.read(PIECE):
+            digest = hashlib.sha256(front)
+            while rest and (piece := file.read(min(PIECE, rest))):
                 digest.update(piece)
+                rest -= len(piece)
+            said = file.read()
     except OSError as error:
         return f"it cannot be read: {error.strerror}"
-    return "" if digest.digest() == front[-digest.digest_size :] else "its checksum is wrong: it is damaged"
+    return "" if digest.digest() == said else "its checksum is wrong: it is damaged, or cut short"

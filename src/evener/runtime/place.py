@@ -62,6 +62,8 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         tcp: bulk goes over TCP, also between processes of one host.
         micro_batch: the run is reproducible, in micro-batches of so many samples (0: it is not).
         checkpoint_every: seconds from one checkpoint to the next (0: none but those that are asked for).
+        checkpoint_share: of the time, that checkpoints may cost: they are further apart where they are dear (0:
+            whatever they cost).
         resume: the run's folder, from whose newest checkpoint the server goes on (empty: it begins).
         prompt: each line of the record is written at once, for somebody who acts on it.
         launched, spawned: when the launcher began, and started this process; seconds since 1970 (0: not known).
@@ -90,6 +92,7 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prompt: bool = False
     cluster: dict[str, Any] = {}
     checkpoint_every: float = 0.0
+    checkpoint_share: float = 0.0
     resume: str = ""
     launched: float = 0.0
     spawned: float = 0.0

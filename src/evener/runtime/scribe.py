@@ -5,14 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-from .keeping import Keeper
+from .keeping import Body, Keeper
 
 QUIET = 600.0
 """Seconds in which a disk that keeps failing is not complained of again."""
 
-Make = Callable[[], tuple[bytes, bytes]]
-"""Gives a checkpoint's header and body; called in the thread."""
+Make = Callable[[], tuple[bytes, Body]]
+"""Gives a checkpoint's header, and what writes its body; called in the thread, where it is written, too."""
+
+Written = Callable[[int, Path, float, float], None]
+"""Told of each checkpoint that is whole: its number, its file, and what it took: seconds, and CPU seconds."""
 
 
 class Scribe:
@@ -22,18 +26,26 @@ class Scribe:
         keeper: of the folder.
         warn: told in words what the user should know; called in the thread.
         clock: seconds; monotonic.
+        note: told of what was written; called in the thread.
 
     Attributes:
         written: number of the newest checkpoint that is whole; 0: none yet.
+        cpu_s: CPU seconds that the last one took, whole or not; 0: none yet.
     """
 
     def __init__(
-        self, keeper: Keeper, warn: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+        self,
+        keeper: Keeper,
+        warn: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        note: Written = lambda *_: None,
     ) -> None:
         self.written = 0
+        self.cpu_s = 0.0
         self._keeper = keeper
         self._warn = warn
         self._clock = clock
+        self._note = note
         self._thread: threading.Thread | None = None
         self._failed = False
         self._complained: float | None = None
@@ -61,8 +73,9 @@ class Scribe:
         self.complain("a checkpoint was left out: the one before is still being written. The disk is slow, or hangs.")
 
     def _write(self, number: int, make: Make) -> None:
+        began, cpu = time.monotonic(), time.thread_time()
         try:
-            self._keeper.write(number, *make())
+            path = self._keeper.write(number, *make())
         except Exception as error:
             self._failed = True
             why = error.strerror if isinstance(error, OSError) and error.strerror else f"{error!r}"
@@ -71,7 +84,10 @@ class Scribe:
                 "those before are kept. Make room there, or the run cannot be resumed from here."
             )
             return
+        finally:
+            self.cpu_s = time.thread_time() - cpu
         self.written = number
+        self._note(number, path, time.monotonic() - began, self.cpu_s)
         if self._failed:
             self._failed, self._complained = False, None
             self._warn(f"checkpoints are written again: number {number} is whole.")

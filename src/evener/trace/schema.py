@@ -174,19 +174,29 @@ class CheckpointNote(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"
     copy_s: float = 0.0
 
 
+class KeptNote(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="kept"):
+    """A checkpoint is whole: a file of so many ``bytes``. Writing it took ``seconds``, and ``cpu_s`` CPU seconds."""
+
+    number: Whole
+    bytes: Whole
+    seconds: float
+    cpu_s: float
+
+
 class WarningNote(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="warning"):
     """Something a person should know, in words."""
 
     text: str
 
 
-Note = LogNote | TargetNote | WorkerNote | StartNote | CheckpointNote | WarningNote
+Note = LogNote | TargetNote | WorkerNote | StartNote | CheckpointNote | KeptNote | WarningNote
 NOTES: dict[str, type[Note]] = {
     "log": LogNote,
     "target": TargetNote,
     "worker": WorkerNote,
     "start": StartNote,
     "checkpoint": CheckpointNote,
+    "kept": KeptNote,
     "warning": WarningNote,
 }
 

@@ -21,11 +21,12 @@ from torch.utils.data import DataLoader
 from ..core.standing import Standing
 from ..core.state import Settings
 from ..runtime import keeping
-from ..runtime.keeping import CheckpointError, Head
+from ..runtime.keeping import Body, CheckpointError, Head, Out
 from ..runtime.numeric import Buffer
 from ..runtime.past import Past
 from ..runtime.place import Place
 from ..runtime.protocol import mismatch
+from ..runtime.schedule import Schedule
 from ..runtime.scribe import Scribe
 from ..runtime.server import Server
 from ..runtime.worker import RunError
@@ -50,6 +51,7 @@ class Checkpoints:
         settings: the coordinator's.
         script: where the script on the server is.
         scribe: writes them.
+        schedule: says when one is due.
         part: number of the record's part that is being written.
         number: of the first checkpoint.
     """
@@ -64,6 +66,7 @@ class Checkpoints:
         settings: Settings,
         script: Script,
         scribe: Scribe,
+        schedule: Schedule,
         part: int,
         number: int,
     ) -> None:
@@ -78,7 +81,8 @@ class Checkpoints:
         self._part = part
         self._number = number
         self._data = _digest_of(setup)
-        self._next = 0.0 if part == 1 else place.checkpoint_every  # what it went on from is there
+        self._schedule = schedule
+        self._copy_s = 0.0
         self._first = True
         self._asked = False
 
@@ -99,20 +103,20 @@ class Checkpoints:
 
     def look(self) -> None:
         """In the loop thread, between two steps: take one if it is due."""
-        now = self._server.now()
-        every = self._place.checkpoint_every
-        due = every > 0 and now >= self._next
-        if not (due or self._asked):
-            return
+        now, schedule = self._server.now(), self._schedule
         if self.scribe.busy:
-            if due:
-                self._next = now + every
+            if schedule.overdue(now):
+                schedule.taken(now)
                 self.scribe.late()
+            return
+        # As if there were one core for everything: where there are more, they cost less.
+        cost = self._copy_s + self.scribe.cpu_s
+        if not (self._asked or schedule.due(now, self._server.coordinator.state.version, cost)):
             return
         standing = self._server.coordinator.standing()
         if standing is None:
             return
-        self._next = now + every
+        schedule.taken(now)
         try:
             self._take(standing, now)
         except Exception as error:  # of a scheduler of the user's, for one: training goes on
@@ -144,33 +148,37 @@ class Checkpoints:
             "metrics": self._account.sums,
             "chance": chance_state(self._setup.loader),
         }
-        copied = time.monotonic() - began
+        self._copy_s = time.monotonic() - began
         writer = self._server.writer
-        writer.note(now, "checkpoint", number=self._number, version=standing.version, copy_s=copied)
+        writer.note(now, "checkpoint", number=self._number, version=standing.version, copy_s=self._copy_s)
         first, self._first = self._first, False
-        self.scribe.write(self._number, partial(_encode, writer, head, state, first))
+        self.scribe.write(self._number, partial(_made, writer, head, state, first))
         self._number += 1
 
 
-def _encode(writer: Writer, head: Head, state: dict[str, Any], first: bool) -> tuple[bytes, bytes]:
+def _made(writer: Writer, head: Head, state: dict[str, Any], first: bool) -> tuple[bytes, Body]:
     writer.sync()  # the record is to have the note of a checkpoint that there is
     # In the writer's thread: these bytes never change.
     state["orders"] = {index: _tensor(data) for index, data in state["orders"].items()}
     state["ends"] = [(*end[:3], _tensor(end[3])) for end in state["ends"]]
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
     if first:  # better known now than when it is needed
-        torch.load(io.BytesIO(buffer.getvalue()), weights_only=True)
-    return keeping.encode(head), buffer.getvalue()
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        buffer.seek(0)
+        torch.load(buffer, weights_only=True)
+
+    def body(out: Out) -> None:
+        torch.save(state, out)  # type: ignore[arg-type]  # it writes and flushes, and does nothing else
+
+    return keeping.encode(head), body
 
 
 def _tensor(data: Buffer) -> torch.Tensor:
-    # One byte more: a tensor of nothing cannot be made of a buffer of nothing.
-    return torch.frombuffer(bytearray(data) + b"\0", dtype=torch.uint8)
+    return torch.from_numpy(np.frombuffer(data, np.uint8).copy())
 
 
 def _bytes(tensor: torch.Tensor) -> Buffer:
-    return memoryview(tensor.numpy().tobytes()[:-1])
+    return memoryview(tensor.numpy().tobytes())
 
 
 def _digest_of(setup: Setup) -> str:

@@ -82,7 +82,7 @@ class Master:
         self._batches: dict[int, _Batch] = {}
         self._spare: list[_Batch] = []
         self._sanity = Sanity()
-        self._published: Buffer = self._pack()
+        self._packed: Buffer = self._pack()
 
     # What the server's loop asks ------------------------------------------------------------------------------
 
@@ -155,22 +155,26 @@ class Master:
 
     def publish(self, into: Buffer | None = None) -> Buffer:
         """The parameters as bytes that do not change while anything refers to them: in ``into``, if given."""
-        self._published = self._pack(into)
-        return self._published
+        self._packed = self._pack(into)
+        return self.published
 
     def end_epoch(self, epoch: int, version: int) -> None:
         """Step the epoch scheduler and keep a snapshot."""
         if self._epoch_scheduler is not None:
             self._epoch_scheduler.step()
-        self.snapshots.append(Snapshot(epoch, version, self._published))
+        self.snapshots.append(Snapshot(epoch, version, self.published))
 
     # Checkpoints --------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """A copy of all that it knows between two steps; plain values and tensors."""
+        """All that it knows between two steps, as plain values and tensors that do not change.
+
+        Copied is what training goes on to change. The parameters are those that were published: they stay as they are
+        while anything refers to them, and to copy them would hold training up for nothing.
+        """
         schedulers = [getattr(one, "state_dict", dict) for one in (self._step_scheduler, self._epoch_scheduler)]
         return {
-            "published": torch.frombuffer(bytearray(self._published), dtype=torch.uint8),
+            "published": torch.frombuffer(self._packed, dtype=torch.uint8),
             "constants": torch.frombuffer(bytearray(self.constants()) or bytearray(1), dtype=torch.uint8),
             "optimizer": copy.deepcopy(self.optimizer.state_dict()),
             "schedulers": [copy.deepcopy(state_dict()) for state_dict in schedulers],
@@ -185,21 +189,21 @@ class Master:
         for scheduler, saved in zip((self._step_scheduler, self._epoch_scheduler), state["schedulers"], strict=True):
             if scheduler is not None and saved:
                 scheduler.load_state_dict(saved)
-        self._published = self._pack()
+        self._packed = self._pack()
 
     def fingerprint(self) -> str:
         """SHA-256 of the published parameters: their bytes in the layout's order, then the running statistics'."""
         start = self.store.statistics.state_bytes
-        digest = hashlib.sha256(self._published[start:])
-        digest.update(self._published[:start])
+        digest = hashlib.sha256(self.published[start:])
+        digest.update(self.published[:start])
         return digest.hexdigest()
 
     # Inside -------------------------------------------------------------------------------------------------
 
     @property
     def published(self) -> Buffer:
-        """The newest published parameters."""
-        return self._published
+        """The newest published parameters, as bytes that do not change while anything refers to them."""
+        return self._packed.toreadonly()
 
     def _scaled_step(self, scale: float) -> None:
         """Step with every learning rate multiplied by ``scale``, for this step alone."""
@@ -232,7 +236,7 @@ class Master:
         packed[:start] = self.store.statistics.pack()
         if self.store.size:
             torch.frombuffer(packed, dtype=self.store.dtype, offset=start).copy_(self.store.flat.detach())
-        return packed.toreadonly()
+        return packed
 
 
 def _rebind(optimizer: Optimizer, masters: dict[int, nn.Parameter]) -> None:

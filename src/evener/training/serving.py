@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import signal
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from ..runtime.keeping import Keeper
 from ..runtime.keys import ServerKeys
 from ..runtime.place import Place, since
 from ..runtime.protocol import chunks
+from ..runtime.schedule import Schedule
 from ..runtime.scribe import Scribe
 from ..runtime.server import Server
 from ..runtime.transport import QUEUE, Listener
@@ -166,9 +168,12 @@ class ServerSession(Session):
         """Take checkpoints from now on: every so often, when SIGUSR1 asks for one, and before a signal ends this."""
         assert self._server is not None
         keeper = Keeper(Path(self._place.record))
-        scribe = Scribe(keeper, self._warn)
+        scribe = Scribe(keeper, self._warn, note=self._note_kept)
+        went_on_from = self._kept.head.standing.version if self._kept is not None else None
+        schedule = Schedule(self._place.checkpoint_every, self._place.checkpoint_share, went_on_from)
         run = self._server, self._master, self._account, self._setup, self._place, settings
-        kept = self._checkpoints = Checkpoints(*run, self._where, scribe, part, keeper.next_number())
+        kept = Checkpoints(*run, self._where, scribe, schedule, part, keeper.next_number())
+        self._checkpoints = kept
         self._server.between = kept.look
         if threading.current_thread() is threading.main_thread():
             leave = self._asked_to_leave
@@ -198,6 +203,12 @@ class ServerSession(Session):
         if received is not None and received.snapshot.epoch >= epoch:
             ends[received.snapshot.epoch] = received  # the script may be busy with it
         return epoch, [end for _, end in sorted(ends.items())]
+
+    def _note_kept(self, number: int, path: Path, seconds: float, cpu_s: float) -> None:
+        assert self._server is not None
+        with contextlib.suppress(OSError):
+            size = path.stat().st_size
+            self._writer.note(self._server.now(), "kept", number=number, bytes=size, seconds=seconds, cpu_s=cpu_s)
 
     def _warn(self, text: str) -> None:
         assert self._server is not None
