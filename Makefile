@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo demo-quick test test-ray soak weeks chaos fuzz mutants lint compare study study-quick bench bench-quick bench-server bench-simulator bench-agreement clean
+.PHONY: demo demo-quick test test-ray soak weeks chaos fuzz mutants lint compare study study-quick bench bench-quick bench-server bench-simulator bench-agreement bench-checkpoints clean
 
 demo: $(VENV)/.installed
 	$(BIN)/evener demo
@@ -82,6 +82,10 @@ bench-quick: $(VENV)/.study
 # How much the server takes, against a bare loop: some ten minutes, an otherwise idle machine, no root.
 bench-server: $(VENV)/.study
 	$(BIN)/python -m benchmarks.server
+
+# What checkpoints cost training: two minutes, an otherwise idle machine, no root.
+bench-checkpoints: $(VENV)/.study
+	$(BIN)/python -m benchmarks.checkpoints
 
 # How fast the simulator is, and where the policies end as workers get more: CPU time is budgeted, an hour or so in all.
 bench-simulator: $(VENV)/.study

@@ -104,7 +104,7 @@ def measure(cell: Cell, system: str, repetition: int, seconds: float = SECONDS) 
     blank = Result(cell.workers, cell.parameters, system, repetition)
     try:
         with tempfile.TemporaryDirectory(prefix="evener-bench-") as folder:
-            with _running(cell, system, Path(folder)) as (server, players):
+            with running(cell, system, Path(folder)) as (server, players):
                 taken = _window(server, players, Path(folder) / "progress", seconds)
             counted = _counted(Path(folder), cell) if system == "evener" else None
     except FailedError as error:
@@ -113,12 +113,14 @@ def measure(cell: Cell, system: str, repetition: int, seconds: float = SECONDS) 
 
 
 @contextmanager
-def _running(cell: Cell, system: str, folder: Path) -> Iterator[tuple[ForkProcess, list[ForkProcess]]]:
-    """The server and its clients; they are killed in the end."""
+def running(
+    cell: Cell, system: str, folder: Path, serve: Callable[[str, Cell, Path], None] | None = None
+) -> Iterator[tuple[ForkProcess, list[ForkProcess]]]:
+    """The server (``serve``, by default the system's) and its clients; they are killed in the end."""
     # Forked: each would need seconds to import torch. Nothing has been computed in this process, so no thread is lost.
     address = f"tcp://127.0.0.1:{free_port()}"
     parts = range(0, cell.workers, PER_PROCESS)
-    server = _start(servers.SERVERS[system], address, cell, folder)
+    server = _start(serve or servers.SERVERS[system], address, cell, folder)
     players = [
         _start(clients.serve, system, address, cell, range(first, min(first + PER_PROCESS, cell.workers)))
         for first in parts

@@ -62,7 +62,7 @@ def build(cell: Cell, progress: Path) -> tuple[Model, torch.optim.SGD]:
     return model, optimizer
 
 
-def serve_evener(address: str, cell: Cell, folder: Path) -> None:
+def serve_evener(address: str, cell: Cell, folder: Path, checkpoint_every: float = 0.0) -> None:
     """Serve until killed; what counted is in the run's record."""
     place = Place(
         role="server",
@@ -72,6 +72,7 @@ def serve_evener(address: str, cell: Cell, folder: Path) -> None:
         workers=cell.workers,
         policy=PolicyChoice(POLICY),
         record=str(folder),
+        checkpoint_every=checkpoint_every,
         threads=1,
         tcp=True,  # the workers stand for other machines
     )
