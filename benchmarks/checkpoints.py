@@ -147,17 +147,22 @@ def measure(cell: Cell, repetitions: int, seconds: float) -> list[Stretch]:
                 last = after(first.step + STEPS)
                 while last.moment < until:
                     last = after(last.step)
-                taken = last.step - first.step, last.moment - first.moment, last.cpu_s - first.cpu_s
-                found.append(Stretch(kept, *taken, *_of(notes if kept else ())))
-                print(f"  {'with a checkpoint' if kept else 'without':18} {taken[1] / taken[0]:.3f} s a step, "
-                      f"{taken[2] / taken[0]:.3f} s CPU", flush=True)  # fmt: skip
+                steps, took, cpu = last.step - first.step, last.moment - first.moment, last.cpu_s - first.cpu_s
+                copied, write_s, write_cpu, size = _of(notes if kept else ())
+                found.append(Stretch(kept, steps, took, cpu, copied, write_s, write_cpu, size))
+                what = "with a checkpoint" if kept else "without"
+                print(f"  {what:18} {took / steps:.3f} s a step, {cpu / steps:.3f} s CPU", flush=True)
     return found
 
 
 def _of(notes: Sequence[CheckpointNote | KeptNote]) -> tuple[float, float, float, int]:
-    copied = sum(note.copy_s for note in notes if isinstance(note, CheckpointNote))
-    kept = [(note.seconds, note.cpu_s, note.bytes) for note in notes if isinstance(note, KeptNote)]
-    return (copied, *(kept[0] if kept else (0.0, 0.0, 0)))
+    copied, seconds, cpu, size = 0.0, 0.0, 0.0, 0
+    for note in notes:
+        if isinstance(note, CheckpointNote):
+            copied = note.copy_s
+        else:
+            seconds, cpu, size = note.seconds, note.cpu_s, note.bytes
+    return copied, seconds, cpu, size
 
 
 def markdown(cell: Cell, found: Sequence[Stretch], cost: Cost, facts: Mapping[str, Any], created: str) -> str:

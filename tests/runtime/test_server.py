@@ -217,6 +217,33 @@ def test_a_server_that_goes_on_takes_nothing_of_the_life_before(runs: Callable[.
     assert run.server.applied == 4
 
 
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_server_that_went_on_can_be_found_for_a_while_although_the_run_is_over(
+    runs: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    monkeypatch.setattr("evener.runtime.server.LINGER", PATIENCE / 1000 if waits else 0.0)
+    order = memoryview(array.array("q", range(4)).tobytes())
+    standing = Standing(1, 0, (EpochStanding(0, 4, applied=((0, 2),)),), resumed=1)
+    run = runs(2, past=Past(standing, {0: order}))
+    run.server.farewell = PATIENCE / 1000
+    worker, other = run.worker("one"), run.worker("two")
+    worker.hello()
+    worker.control(p.Ready(1, None, 1))
+    grant, _ = worker.hear(e.Granted)
+    worker.compute(grant)
+    worker.push(1, grant, 7)
+    worker.hear(p.Finished)
+    worker.control(p.Leave("finished"))
+    if waits:
+        other.control(p.Alive())  # as who does not know yet that it is another server
+        other.hear(p.Rejoin)
+        other.hello(1)
+        assert other.hear(p.Finished)[0] == p.Finished(2, "complete", True)
+        other.control(p.Leave("finished"))
+    run.thread.join(PATIENCE / 1000)
+    assert not run.thread.is_alive(), "and no longer than that"
+
+
 def test_a_run(runs: Callable[[int], Run]) -> None:
     run = runs(1)
     worker = run.worker("one")

@@ -29,6 +29,10 @@ FAREWELL = 10.0
 METRICS = 1000
 """Different metrics of a run; workers may not log more."""
 
+LINGER = 10.0
+"""Seconds from its start that a server which went on can be found at least: workers look for it once a second or so, and
+one that is not back yet when the run is over would look for it for long."""
+
 
 class Server:
     """Carries out what the coordinator says.
@@ -93,6 +97,8 @@ class Server:
         self._orders = dict(past.orders)
         self._origin = time.monotonic()
         self._arrivals = 0
+        self._life = past.standing.resumed
+        self._came: set[bytes] = set()
         self._names: set[str] = set()
         self._reception = Reception(
             listener,
@@ -105,7 +111,7 @@ class Server:
             run=run,
             entries=numeric.entries,
             data=data,
-            life=past.standing.resumed,
+            life=self._life,
         )
         self.refusals = self._reception.refusals
 
@@ -141,8 +147,13 @@ class Server:
         until = self.now() + self.farewell
         for peer in self._peers:
             self._tell_end(peer, self.finish)
-        while self._peers and self.now() < until:
+        while (self._peers or self._awaited) and self.now() < until:
             self._round(poller)
+
+    @property
+    def _awaited(self) -> bool:
+        """Workers of the server that was lost may not have found this one yet, and are to hear that the run is over."""
+        return self._life > 0 and len(self._came) < self.coordinator.state.settings.workers and self.now() < LINGER
 
     def _round(self, poller: zmq.Poller) -> None:
         deadline = self.coordinator.deadline()
@@ -195,12 +206,15 @@ class Server:
     def _hear(self, name: bytes, message: p.Message, payload: Buffer, frame: zmq.Frame) -> None:
         if isinstance(message, p.Hello):
             welcomed = self._reception.greet(name, message, frame)
+            if welcomed is not None:
+                self._came.add(name)
             if welcomed is not None and self.finish is not None:  # too late to help, in time for the result
                 self._tell_end(welcomed, self.finish)
             return
         peer = self._peers.named(name)
         if peer is None:
-            if self.finish is None and isinstance(message, p.Alive):
+            late = self._awaited and name not in self._came
+            if (self.finish is None or late) and isinstance(message, p.Alive):
                 self._peers.say(name, p.Rejoin())
             return
         peer.heard = self.now()
