@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo demo-quick test test-ray soak weeks chaos fuzz mutants lint compare study study-quick bench bench-quick bench-server bench-simulator bench-agreement bench-checkpoints clean
+.PHONY: demo demo-quick test test-ray soak weeks chaos fuzz mutants lint compare study study-quick bench bench-quick bench-server bench-simulator bench-agreement bench-checkpoints chaos-server clean
 
 demo: $(VENV)/.installed
 	$(BIN)/evener demo
@@ -46,6 +46,10 @@ chaos: $(VENV)/.dev
 fuzz: FUZZ := $(if $(filter command line environment,$(origin COUNT)),$(COUNT),1000000)
 fuzz: $(VENV)/.installed
 	$(BIN)/python -m evener.testing.fuzz --count $(FUZZ) --live $(or $(LIVE),100000) --first $(FIRST)
+
+# One training whose server is killed twenty times, beside an undisturbed one: some three minutes.
+chaos-server: $(VENV)/.dev
+	$(BIN)/python -m pytest -m chaos -s
 
 # Changes one thing in the core at a time, and counts how many changes the tests find: a sample of NUMBER changes, or all
 # of them with ALL=1. Over half an hour for the sample; docs/results/mutants.md.

@@ -125,7 +125,7 @@ def test_a_value_that_is_not_finite_comes_back_as_none(tmp_path: Path) -> None:
 
 def test_a_note_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     with _writer(tmp_path) as writer:
-        with pytest.raises(ValueError, match="valid are log, target, worker, start, checkpoint, warning"):
+        with pytest.raises(ValueError, match="valid are log, target, worker, start, checkpoint, kept, warning"):
             writer.note(1.0, "rumour", text="x")
         with pytest.raises(ValueError, match="text"):
             writer.note(1.0, "warning", words="x")

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from ..observe import LiveView
-from ..trace import RecordError, Tail
+from ..trace import RecordError, Tail, before
 
 SILENT = 30.0
 """Seconds without a line in the record that a person should know of: a long evaluation, or something hangs."""
@@ -22,6 +22,7 @@ class Lines:
     def __init__(self) -> None:
         self.problem: RecordError | None = None
         self._tail: Tail | None = None
+        self._begun = False
         self._view = LiveView()
         self._told_silent = False
 
@@ -52,8 +53,8 @@ class Lines:
         print(f"evener: {text}", file=sys.stderr, flush=True)
 
     def follow(self, record: Path) -> None:
-        """Show the progress that ``record`` tells of, from here on."""
-        self._tail, self._view = Tail(record), LiveView()
+        """Show the progress that ``record`` tells of, from here on, with what went before if the run was resumed."""
+        self._tail, self._view, self._begun = Tail(record), LiveView(), False
 
     def unfollow(self) -> None:
         """The run has ended."""
@@ -73,6 +74,11 @@ class Lines:
         if self._tail is None:
             return False
         try:
+            if not self._begun and self._tail.path.exists():
+                self._begun = True
+                self._view.update(before(self._tail.path))
+                self._view.epoch_lines()  # told of then
+                self._view.new_warnings()
             self._view.update(self._tail.stream())
         except RecordError as error:
             self.problem = error

@@ -238,8 +238,6 @@ class _Run:
         self._gone_on_from = version
         self.crew.screen.note(f"the server {server.how}; it goes on from checkpoint {head.number} (version {version}).")
         self._start_server(resume=True)
-        self.crew.screen.unfollow()
-        self.crew.screen.follow(self.record)
         return True
 
     def _end(self, children: Iterable[Child], steps: Steps) -> None:

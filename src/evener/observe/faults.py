@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..core import commands as c
 from ..core import events as e
-from ..trace import BrokenLine, EndLine, EventLine, Line, NoteLine, WarningNote
+from ..trace import BrokenLine, EndLine, EventLine, HeaderLine, Line, NoteLine, WarningNote
 from . import words
 
 MOST = 200
@@ -49,6 +49,12 @@ class Faults:
                     self._obey(t, command, event)
             case NoteLine(t, WarningNote(text=text)):
                 self._add(t, "warning", -1, text)
+            case HeaderLine(t, header) if header.resumed is not None:
+                self._over = False
+                self._here.clear()
+                self._known.clear()
+                again = f"the server was lost, and the run went on from checkpoint {header.resumed.checkpoint}"
+                self._add(t, "resumed", -1, f"{again} (version {header.resumed.standing.version})")
             case EndLine(t, end) if not end.ok:
                 self._add(t, "ended", -1, f"the run ended early: {end.reason}")
             case BrokenLine(number, why):

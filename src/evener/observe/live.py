@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ..trace import BrokenLine, Line
+from ..trace import BrokenLine, Clock, HeaderLine, Line
 from . import words
 from .summary import speed_of
 from .tally import Tally
@@ -44,18 +44,21 @@ class LiveView:
     def __init__(self) -> None:
         self.tally = Tally()
         self.silent = 0.0
+        self._clock = Clock()
         self._told = 0
         self._warned = 0
         self._unreadable = 0
 
     def update(self, lines: Iterable[Line]) -> None:
-        """Take the next lines of the record."""
+        """Take the next lines of the record: of its parts, in order."""
         for line in lines:
             if isinstance(line, BrokenLine) and not line.truncated:
                 self._unreadable += 1
                 if self._unreadable <= UNREADABLE:
                     self.tally.warnings.append(f"line {line.number} of the record cannot be read: {line.why}")
-            self.tally.update(line)
+            self.tally.update(self._clock(line))
+            if isinstance(line, HeaderLine):  # epochs whose end was lost are told of again
+                self._told = min(self._told, len(self.tally.ended))
 
     @property
     def over(self) -> bool:
@@ -82,7 +85,7 @@ class LiveView:
             seconds = t - before if before is not None else 0.0
             facts = [f"epoch {end.epoch + 1}/{self._epochs()}"]
             if seconds > 0:
-                here = min(end.applied, tally.positions.get(end.epoch, end.applied))  # less, where it was resumed
+                here = end.applied - tally.unseen.get(end.epoch, 0)
                 facts.append(f"{words.rate(here / seconds)} samples/s")
             values = tally.epoch_logs.get(end.epoch, {})
             facts += [f"{name} {words.score(name, value)}" for name, value in sorted(values.items())]
@@ -133,10 +136,6 @@ class LiveView:
     def _epochs(self) -> int:
         return self.tally.header.settings.epochs if self.tally.header else 0
 
-    def _settled(self) -> int:
-        tally = self.tally
-        return tally.applied + tally.declined + tally.refused + tally.dropped
-
     def _all(self) -> int | None:
         """Positions of the whole run, as far as can be known."""
         tally = self.tally
@@ -151,8 +150,7 @@ class LiveView:
     def _progress(self) -> RenderableType:
         tally = self.tally
         everything = self._all()
-        before = tally.header.resumed.standing.ended if tally.header and tally.header.resumed else 0
-        epoch = min(before + len(tally.ended) + 1, self._epochs())
+        epoch = min(tally.over_epochs + 1, self._epochs())
         grid = Table.grid(padding=(0, 2), expand=True)
         for column in range(4):
             grid.add_column(ratio=1 if column == 1 else None, no_wrap=True)
@@ -162,11 +160,11 @@ class LiveView:
             left = "over" if tally.finish is None or tally.finish.ok else "failed"
         else:
             rate = tally.trend.total(tally.now) / tally.span(tally.trend.seconds)
-            left = f"{words.clock((everything - self._settled()) / rate if rate else None)} left"
-        done = self._settled() / everything if everything else 1.0
+            left = f"{words.clock((everything - tally.settled) / rate if rate else None)} left"
+        done = tally.settled / everything if everything else 1.0
         grid.add_row(
             f"epoch {epoch}/{self._epochs()}",
-            ProgressBar(total=max(1, everything), completed=self._settled(), complete_style="cyan"),
+            ProgressBar(total=max(1, everything), completed=tally.settled, complete_style="cyan"),
             words.percent(done),
             left,
         )
@@ -182,12 +180,14 @@ class LiveView:
             return text
         if tally.over:
             total = tally.total_s
-            rate = tally.applied / total if total else 0.0
+            rate = (tally.applied - tally.recomputed) / total if total else 0.0
             text.append(words.rate(rate), style="bold").append(" samples/s over the run")
         else:
             rate = tally.recent.total(tally.now) / tally.span(RECENT)
             text.append(words.rate(rate), style="bold").append(" samples/s now")
         text.append(f" · step {tally.version:,}")
+        if tally.resumed:
+            text.append(f" · resumed {words.times(tally.resumed)}, {tally.recomputed:,} samples again")
         if tally.applied:
             text.append(f" · stale fraction {tally.stale / tally.applied:.2f}")
         for (_, name), log in sorted(tally.logs.items()):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core import commands as c
-from ..trace import EventLine, LogNote, NoteLine, read
+from ..trace import EventLine, LogNote, NoteLine, whole
 from .compare import Compared
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _accuracies(one: Compared) -> list[tuple[float, float]]:
         return []
     start: float | None = None
     found = []
-    for line in read(one.run.record):
+    for line in whole(one.run.record):
         if start is None and isinstance(line, EventLine) and any(isinstance(k, c.Grant) for k in line.commands):
             start = line.t
         if isinstance(line, NoteLine) and isinstance(line.note, LogNote) and line.note.source == "server":

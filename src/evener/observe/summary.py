@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..trace import Accounting, Checker, Limit, naming, read, record_path
+from ..trace import Accounting, Checker, Limit, naming, record_path, whole
 from .reasons import plan
 from .tally import Tally
 from .work import Work
@@ -49,7 +49,8 @@ class RunSummary:
     ``plan``: what `balanced` did about staleness and waiting, and why, in one line. ``micro_batch`` is 0 unless the run
     is reproducible; then runs of equal settings have equal ``parameters_sha256``. ``mean_staleness``: versions that an
     applied sample was late, on the mean. ``pushes``, ``pulls``: transfers to and from the server; ``transfer_bytes`` of
-    all, at 4 bytes a number; null where the record does not say how large the model is.
+    all, at 4 bytes a number; null where the record does not say how large the model is. ``resumed``: how often the
+    server was lost and the run went on from a checkpoint; ``recomputed_samples``: applied after it, and computed again.
     """
 
     policy: str
@@ -92,6 +93,8 @@ class RunSummary:
     pushes: int = 0
     pulls: int = 0
     transfer_bytes: int | None = None
+    resumed: int = 0
+    recomputed_samples: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain values, for JSON."""
@@ -99,7 +102,7 @@ class RunSummary:
 
 
 def summarise(record: str | os.PathLike[str], limit: Limit | float | None = None) -> RunSummary:
-    """Read a record once and sum it up.
+    """Read a record once, with all its parts, and sum it up.
 
     Args:
         record: a run folder or the record file.
@@ -110,7 +113,7 @@ def summarise(record: str | os.PathLike[str], limit: Limit | float | None = None
     """
     tally, checker = Tally(), Checker()
     with naming(record):
-        for line in read(record):
+        for line in whole(record):
             tally.update(line)
             checker.feed(line)
     return sum_up(tally, checker.result(), record, limit)
@@ -130,9 +133,10 @@ def sum_up(
     if header is None:  # read() refuses a record without one
         raise ValueError("a record without a header")
     total = tally.total_s
-    rate = tally.applied / total if total else None
+    samples = tally.applied - tally.recomputed
+    rate = samples / total if total else None
     most = limit.samples_per_second if isinstance(limit, Limit) else limit
-    cpu = end.server_cpu_s if end else None
+    cpu = end.server_cpu_s if end and not tally.resumed else None  # of servers that were lost nobody knows
     accuracy = tally.logs.get(("server", "test_accuracy"))
     start = tally.first_grant or 0.0
     targets: tuple[dict[str, Any], ...] = tuple(
@@ -159,11 +163,11 @@ def sum_up(
         server_cpu_s=cpu,
         server_cpu_share=cpu / total if cpu is not None and total else None,
         record=str(record_path(record)),
-        epochs=len(tally.ended),
+        epochs=tally.over_epochs,
         steps=tally.steps,
         ok=ok,
         reason=reason,
-        samples=tally.applied,
+        samples=samples,
         refused_samples=tally.refused,
         declined_samples=tally.declined,
         discarded_samples=tally.discarded,
@@ -186,6 +190,8 @@ def sum_up(
         pushes=tally.pushes,
         pulls=tally.pulls,
         transfer_bytes=4 * header.parameters * (tally.pushes + tally.pulls) if header.parameters else None,
+        resumed=tally.resumed,
+        recomputed_samples=tally.recomputed,
     )
 
 

@@ -195,6 +195,9 @@ def _remarks(run: RunSummary, alone: bool) -> Iterator[str]:
     if run.counted_once and run.unfinished_samples:
         rest = f"{run.unfinished_samples:,} of the drawn samples were not finished; the others"
         yield f"{who}{rest} counted exactly once"
+    if run.resumed:
+        again = words.count(run.recomputed_samples, "sample")
+        yield f"{who}the server was lost and went on {words.times(run.resumed)}; {again} were computed again"
     for worker in run.workers:
         if worker.left is not None:
             done = f"{words.count(worker.samples, 'sample')} of it count; others took over what it still had"

@@ -21,6 +21,7 @@ from ..trace import (
     Line,
     LogNote,
     NoteLine,
+    Resumed,
     StartNote,
     TargetNote,
     WarningNote,
@@ -39,6 +40,10 @@ class Tally:
     """Follows a record. Counts are in samples.
 
     Attributes:
+        applied: samples that were added to steps. ``recomputed``: those of them that were lost with a server, and were
+            computed again. ``contained``: in the parameters. ``settled``: positions that came to any end there.
+        unseen: samples of an epoch that were applied in a part before this record's first that is there.
+        resumed: how often the run went on from a checkpoint. ``over_epochs``: epochs that are over.
         first_grant, last_step: between them lies the run's total time. ``first_step``: when the first was done;
         ``launched``: when the launcher began (below 0).
         starts: how long each process took to take part in the first step; -1 is the server.
@@ -57,6 +62,7 @@ class Tally:
         self.last_step: float | None = None
         self.launched: float | None = None
         self.starts: dict[int, StartNote] = {}
+        self.resumed = self.recomputed = self.contained = self.settled = self.over_epochs = 0
         self.applied = self.refused = self.declined = self.discarded = self.dropped = 0
         self.steps = self.pushes = self.pulls = 0
         self.staleness: Counter[int] = Counter()
@@ -64,6 +70,7 @@ class Tally:
         self.ahead: tuple[int, ...] = ()
         self.version = 0
         self.positions: dict[int, int] = {}
+        self.unseen: dict[int, int] = {}
         self.ended: list[tuple[c.EndEpoch, float]] = []
         self.held = False
         self.workers: dict[int, Work] = {}
@@ -117,20 +124,20 @@ class Tally:
                 for name in log.values:
                     self.logs[log.source, name] = log
             case NoteLine(_, TargetNote() as target):
-                self.targets.append(target)
+                self.targets = [one for one in self.targets if one.name != target.name] + [target]
             case NoteLine(_, WorkerNote(worker=worker, name=name)):
                 self._work(worker).name = name
             case NoteLine(t, StartNote() as start):
                 if self.first_step is None:
                     self.starts.setdefault(start.worker, start)
-                if start.launched_s:
+                if start.launched_s and self.launched is None:
                     self.launched = t - start.launched_s
             case NoteLine(_, WarningNote(text=text)):
                 self.warnings.append(text)
-            case HeaderLine(_, header):
+            case HeaderLine(t, header):
                 self.header = header
-                if header.resumed is not None:  # what is still to come
-                    self.positions = {one.epoch: r.size(one.free) for one in header.resumed.standing.epochs}
+                if header.resumed is not None:
+                    self._resume(header.resumed, t)
             case EndLine(_, end):
                 self.end = end
             case _:
@@ -141,6 +148,32 @@ class Tally:
         if found is None:
             found = self.workers[worker] = Work(worker, f"worker {worker}")
         return found
+
+    def _resume(self, resumed: Resumed, t: float) -> None:
+        """Another server goes on, from what a checkpoint contained; what was done after that does not count."""
+        under_way = resumed.standing.epochs
+        contained = sum(epoch.applied for epoch in resumed.ended) + sum(r.size(one.applied) for one in under_way)
+        if self.first_grant is None:
+            self.unseen = {one.epoch: r.size(one.applied) for one in under_way}
+        self.recomputed += max(0, self.contained - contained)
+        self.contained = contained
+        self.resumed = resumed.standing.resumed
+        self.positions = {one.epoch: one.positions for one in under_way} | {
+            one.epoch: one.applied + one.declined + one.refused + one.dropped for one in resumed.ended
+        }
+        self.settled = sum(self.positions.values()) - sum(r.size(one.free) for one in under_way)
+        ended = {epoch.epoch for epoch in resumed.ended}
+        self.over_epochs = len(ended)
+        self.ended = [(end, when) for end, when in self.ended if end.epoch in ended]
+        self.steps -= max(0, self.version - resumed.standing.version) if self.steps else 0
+        self.version = resumed.standing.version
+        self.finish, self.end, self.held, self.ahead = None, None, False, ()
+        self._tickets.clear()
+        self._pushes.clear()
+        for work in self.workers.values():
+            self._leaves(work, t)
+            work.tickets.clear()
+            work.sits_out, work.late, work.left = "", False, None
 
     # Events -------------------------------------------------------------------------------------------------
 
@@ -165,6 +198,7 @@ class Tally:
                     size = self._forget(ticket)
                     work.declined += size
                     self.declined += size
+                    self.settled += size
             case e.Joined(worker):
                 work = self._work(worker)
                 self._leaves(work, t)
@@ -223,6 +257,7 @@ class Tally:
                 if refused:
                     work.refused += samples
                     self.refused += samples
+                    self.settled += samples
                     for ticket in arrived.tickets if arrived else ():
                         self._forget(ticket)
                 else:
@@ -242,7 +277,9 @@ class Tally:
                 self.last_step = t
             case c.EndEpoch():
                 self.ended.append((command, t))
+                self.over_epochs += 1
                 self.dropped += command.dropped
+                self.settled += command.dropped
             case c.SitOut(worker, why):
                 work = self._work(worker)
                 work.sits_out = why
@@ -264,6 +301,8 @@ class Tally:
         work = self._work(add.worker)
         work.samples += add.samples
         self.applied += add.samples
+        self.contained += add.samples
+        self.settled += add.samples
         self.recent.add(t, add.samples)
         self.trend.add(t, add.samples)
         push = self._pushes.pop((add.worker, add.push), None)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from ..trace import HeaderLine, Line, LogNote, NoteLine
+from ..trace import Clock, HeaderLine, Line, LogNote, NoteLine
 from .tally import Tally
 
 EVERY = 1.0
@@ -50,6 +50,7 @@ class Board:
 
         self._writer: Any = Writer(os.fspath(folder))
         self._tally = Tally()
+        self._clock = Clock()
         self._opened = 0.0
         self._due = EVERY
         self._before = 0.0
@@ -57,12 +58,12 @@ class Board:
         self._samples: dict[int, int] = {}
 
     def update(self, lines: Iterable[Line]) -> None:
-        """Take the next lines of the record, and hand what became due to who reads along."""
-        for line in lines:
+        """Take the next lines of the record, of its parts in order, and hand what became due to who reads along."""
+        for line in map(self._clock, lines):
             self._tally.update(line)
             match line:
-                case HeaderLine(_, header):
-                    self._opened = _seconds(header.created)
+                case HeaderLine(t, header):
+                    self._opened = _seconds(header.created) - t
                 case NoteLine(_, LogNote() as log):
                     for name, value in log.values.items():
                         self._write(f"{log.source}/{name}", math.nan if value is None else value, log.samples, log.at)
@@ -94,7 +95,7 @@ class Board:
                 scalars[f"worker_{index}/busy"] = tally.busy(work)
             self._samples[index] = work.samples
         for tag, value in scalars.items():
-            self._write(tag, value, tally.applied, now)
+            self._write(tag, value, tally.contained, now)
         self._before, self._applied, self._stale = now, tally.applied, tally.stale
 
     def _write(self, tag: str, value: float, samples: int, at: float) -> None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ..core import commands as c
 from ..core import events as e
 from ..core.members import Mean
-from ..trace import EndLine, EventLine, Line, NoteLine
+from ..trace import EndLine, EventLine, HeaderLine, Line, NoteLine
 
 COMPUTING, TRANSFERRING, WAITING, STALLED, AWAY = STATES = ("computing", "transferring", "waiting", "stalled", "away")
 
@@ -160,6 +160,9 @@ class Timeline:
                     self._obey(command, event, done)
             case NoteLine(t) | EndLine(t) if not self._over:
                 self.now = max(self.now, t)
+            case HeaderLine(t, header) if header.resumed is not None:
+                self.now = max(self.now, t)
+                self._resume(header.resumed.standing.version, done)
             case _:
                 pass
         return done
@@ -170,6 +173,21 @@ class Timeline:
         if not self._over:
             self._end(done)
         return done
+
+    def _resume(self, version: int, done: list[Interval]) -> None:
+        """The server was lost, and with it what was under way; whoever comes back joins the one that goes on."""
+        for ident, worker in self._workers.items():
+            if not worker.here:
+                continue
+            if not self._over:
+                self._close(ident, worker, done)
+            worker.since = self.now
+            worker.here, worker.now, worker.current = False, _Now(AWAY, "the server was lost"), None
+            worker.queued.clear()
+            worker.sent.clear()
+        self._idle.clear()
+        self._issued = self._published = version
+        self._epoch, self._over = -1, False
 
     # Events -------------------------------------------------------------------------------------------------
 

@@ -31,6 +31,15 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min"
 
 
+def times(count: int) -> str:
+    """How often.
+
+    >>> times(1), times(2), times(20)
+    ('once', 'twice', '20 times')
+    """
+    return {1: "once", 2: "twice"}.get(count, f"{count:,} times")
+
+
 def clock(seconds: float | None) -> str:
     """A remaining time, short.
 

@@ -30,8 +30,8 @@ METRICS = 1000
 """Different metrics of a run; workers may not log more."""
 
 LINGER = 10.0
-"""Seconds from its start that a server which went on can be found at least: workers look for it once a second or so, and
-one that is not back yet when the run is over would look for it for long."""
+"""Seconds from its start that a server which went on can be found at least: workers look for it once a second or so,
+and one that is not back yet when the run is over would look for it for long."""
 
 
 class Server:

@@ -1,7 +1,8 @@
 """The run record: every event and command of a run with its time, in one file that proves what happened.
 
-``docs/record.md`` describes the format. Written by :class:`Writer`; read by :func:`read` or, while it grows,
-by :class:`Tail`; checked by :func:`check`, which trusts nothing but the record, and by :func:`replay`.
+``docs/record.md`` describes the format. Written by :class:`Writer`; read by :func:`read`, with all parts of a run that
+was resumed by :func:`whole`, or, while it grows, by :class:`Tail`; checked by :func:`check`, which trusts nothing but
+the record, and by :func:`replay`.
 """
 
 from .accounting import Accounting, EpochAccount
@@ -36,6 +37,7 @@ from .schema import (
     WarningNote,
     WorkerNote,
 )
+from .whole import Clock, before, whole
 from .writer import Writer, record_path
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "BrokenLine",
     "Checker",
     "CheckpointNote",
+    "Clock",
     "Difference",
     "End",
     "EndLine",
@@ -71,6 +74,7 @@ __all__ = [
     "WarningNote",
     "WorkerNote",
     "Writer",
+    "before",
     "check",
     "describe",
     "held",
@@ -84,5 +88,6 @@ __all__ = [
     "replay",
     "replayed",
     "set_aside",
+    "whole",
     "write_limit",
 ]

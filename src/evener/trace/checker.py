@@ -15,12 +15,13 @@ from ..core import commands as c
 from ..core import events as e
 from ..core.ranges import Range
 from .accounting import APPLIED, DECLINED, DROPPED, FREE, HELD, REFUSED, WORDS, Accounting
-from .marks import Mark, earlier, mark_of
+from .marks import Mark, mark_of
 from .policies import rebuild
 from .positions import Positions
-from .reader import as_lines, naming
+from .reader import naming
 from .schema import BrokenLine, CheckpointNote, EventLine, Header, HeaderLine, Line, NoteLine, Resumed
 from .steps import Steps
+from .whole import whole
 
 PROBLEMS = 50
 """Problems reported in words; further ones are only counted."""
@@ -32,14 +33,8 @@ def check(record: str | os.PathLike[str] | Iterable[Line]) -> Accounting:
     Of a run that was resumed, the parts before are checked first, each up to the checkpoint that the next begins with.
     """
     checker = Checker()
-    for path, mark in earlier(record) if isinstance(record, str | os.PathLike) else []:
-        with naming(path):
-            for line in as_lines(path):
-                checker.feed(line)
-                if isinstance(line, HeaderLine):
-                    checker.wanted = mark
     with naming(record):
-        for line in as_lines(record):
+        for line in whole(record) if isinstance(record, str | os.PathLike) else record:
             checker.feed(line)
     return checker.result()
 
@@ -66,14 +61,12 @@ class Checker:
     """The incremental form of :func:`check`: feed it lines, ask for the result.
 
     A second header begins the next part of the record.
-
-    Attributes:
-        wanted: number of the checkpoint from which the next part goes on.
     """
 
     def __init__(self) -> None:
-        self.wanted: int | None = None
-        self._mark: Mark | None = None
+        self._wanted: set[int] = set()
+        self._marks: dict[int, Mark] = {}
+        self._kept: tuple[int, ...] = ()
         self._towards: dict[int, list[tuple[int, tuple[Range, ...]]]] = {}
         self._header: Header | None = None
         self._collects = True
@@ -103,17 +96,21 @@ class Checker:
                 for ident in must_go:
                     if ident in self._tickets:
                         self._problem(f"ticket {ident} should have gone back to the pool at {event}")
-            case HeaderLine(_, header):
+            case HeaderLine(_, header, kept):
                 self._header = header
                 if header.resumed is not None:
                     self._resume(header.resumed)
+                self._kept = kept
+                for number in kept:
+                    self._wanted.add(number)
+                    self._marks.pop(number, None)
                 policy = rebuild(header.policy)
                 self._collects = policy.collects
                 if policy.collects:
                     self._steps.collect(header.settings)
                 self._bound = getattr(policy, "most", getattr(policy, "bound", 0)) if policy.collects else None
-            case NoteLine(_, CheckpointNote(number=number, version=version)) if number == self.wanted:
-                self._mark = self._stand(version)
+            case NoteLine(_, CheckpointNote(number=number, version=version)) if number in self._kept:
+                self._marks[number] = self._stand(version)
             case BrokenLine(number, why, truncated):
                 self._truncated |= truncated
                 if not truncated:
@@ -311,12 +308,12 @@ class Checker:
         """A server went on from a checkpoint: what came after it in the part before does not count."""
         said = mark_of(resumed)
         self._t, self._finish, self._truncated = 0.0, None, False
-        if self._mark is not None:
-            for difference in self._mark.differences(said):
+        mark = self._marks.get(resumed.checkpoint)
+        if mark is not None:
+            for difference in mark.differences(said):
                 self._problem(difference)
-        elif self.wanted is not None:
-            self._problem(f"checkpoint {self.wanted}, from which the run went on, is not in the part before")
-        self.wanted = self._mark = None
+        elif resumed.checkpoint in self._wanted:
+            self._problem(f"checkpoint {resumed.checkpoint}, from which the run went on, is not in the part before")
         self._tickets.clear()
         self._workers.clear()
         self._pushes.clear()

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from .accounting import EpochAccount
-from .parts import part_path
 from .positions import Book
-from .reader import naming, read
-from .schema import HeaderLine, Resumed
-from .writer import record_path
+from .schema import Resumed
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +38,3 @@ def mark_of(resumed: Resumed) -> Mark:
         ends = (epoch.applied, epoch.declined, epoch.refused, epoch.dropped)
         ended.append(EpochAccount(epoch.epoch, sum(ends), *ends, held=0, ended=True))
     return Mark(resumed.standing.version, {one.epoch: Book.of(one) for one in resumed.standing.epochs}, ended)
-
-
-def earlier(record: str | os.PathLike[str]) -> list[tuple[Path, int]]:
-    """The parts that a run went through before its last, in order, each with the checkpoint that the next began with.
-
-    Parts that are no longer there are left out, with all before them.
-
-    Raises:
-        RecordError: one of them is no record that this version reads.
-    """
-    newest = record_path(record)
-    found: list[tuple[Path, int]] = []
-    path = newest
-    while (resumed := _resumed(path)) is not None:
-        path = part_path(newest, resumed.part)
-        if not path.exists() or any(path == before for before, _ in found):
-            break
-        found.insert(0, (path, resumed.checkpoint))
-    return found
-
-
-def _resumed(path: Path) -> Resumed | None:
-    with naming(path):
-        first = next(read(path))
-    return first.header.resumed if isinstance(first, HeaderLine) else None

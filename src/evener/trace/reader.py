@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from .parts import part_path, parts
 from .schema import SCHEMA, BrokenLine, HeaderLine, Line, RecordError, Whole, decode_line
 from .writer import record_path
 
@@ -65,7 +66,7 @@ def naming(record: str | os.PathLike[str] | Iterable[Line]) -> Iterator[None]:
 
 
 class Tail:
-    """Follows a record that is being written.
+    """Follows a record that is being written, into its next part where another server goes on with the run.
 
     Args:
         path: a run folder or the record file; it need not exist yet.
@@ -82,6 +83,7 @@ class Tail:
         self.path: Path = record_path(path)
         self._file: BinaryIO | None = None
         self._rest = b""
+        self._number = 0
         self.count = 0
 
     def lines(self) -> list[Line]:
@@ -98,21 +100,45 @@ class Tail:
         Raises:
             RecordError: the file is no record that this version reads.
         """
-        if self._file is None:
-            self._file = _open(self.path)
-        while self._file is not None and (data := self._file.read(CHUNK)):
-            *complete, self._rest = (self._rest + data).split(b"\n")
-            if self.count == 0 and not complete and len(self._rest) >= LONGEST:
-                complete = [self._rest]
-            for raw in complete:
-                self.count += 1
-                yield _line(raw + b"\n", self.count, self.path)
+        while True:
+            if self._file is None:
+                self._file = _open(self.path)
+            following = self._following()  # first: what is read after that is all there is
+            while self._file is not None and (data := self._file.read(CHUNK)):
+                *complete, self._rest = (self._rest + data).split(b"\n")
+                if self._number == 0 and not complete and len(self._rest) >= LONGEST:
+                    complete = [self._rest]
+                for raw in complete:
+                    self._number += 1
+                    self.count += 1
+                    yield _line(raw + b"\n", self._number, self.path)
+            if following is None:
+                return
+            self.close()
+            self._file = _open(following)
 
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
             self._file.close()
             self._file = None
+        self._rest, self._number = b"", 0
+
+    def _following(self) -> Path | None:
+        """The file of the next part, if the one that is read was set aside and there is one."""
+        if self._file is None:
+            return None
+        ours = os.fstat(self._file.fileno())
+        try:
+            if os.path.samestat(os.stat(self.path), ours):
+                return None
+            for number in range(parts(self.path), 0, -1):
+                if os.path.samestat(os.stat(part_path(self.path, number)), ours):
+                    following = part_path(self.path, number + 1)
+                    return following if following.exists() else self.path
+        except OSError:
+            return None  # it is being set aside at the moment
+        return self.path
 
 
 def _open(file: Path) -> BinaryIO | None:

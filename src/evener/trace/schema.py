@@ -220,10 +220,14 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HeaderLine:
-    """The first line."""
+    """The first line.
+
+    ``kept``: numbers of this part's checkpoints from which later parts go on, where all parts are read together.
+    """
 
     t: float
     header: Header
+    kept: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

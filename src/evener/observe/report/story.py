@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...trace import Accounting, Checker, Header, read, record_path
+from ...trace import Accounting, Checker, Header, record_path, whole
 from ..costs import Costs
 from ..faults import Faults
 from ..levels import ROOM, Levels
@@ -59,7 +59,7 @@ def tell(record: str | os.PathLike[str], label: str = "", room: int = ROOM) -> S
     tally, checker, timeline = Tally(), Checker(), Timeline()
     levels, costs, faults, series = Levels(room), Costs(), Faults(), Series(tally)
     lines = 0
-    for line in read(record):
+    for line in whole(record):
         lines += 1
         tally.update(line)
         checker.feed(line)
