@@ -12,7 +12,18 @@ import torch
 from evener.core import commands as c
 from evener.core import events as e
 from evener.runtime import keeping
-from evener.trace import CheckpointNote, Line, NoteLine, Resumed, WarningNote, part_path, read, record_path, set_aside
+from evener.trace import (
+    CheckpointNote,
+    Line,
+    NoteLine,
+    Resumed,
+    StartNote,
+    WarningNote,
+    part_path,
+    read,
+    record_path,
+    set_aside,
+)
 
 from .harness import Launch, Run, says
 from .test_exactly_once import SCRIPT, counted_once
@@ -101,6 +112,34 @@ def test_lost_again_and_again(launch: Launch) -> None:
     run.succeed()
     counted_once(run, "balanced")
     assert part(run, 2).exists()
+
+
+JUMPING = """
+import random
+
+told = time.time
+time.time = lambda: told() + random.choice((-1.0, 1.0)) * random.uniform(0.0, 1e8)  # years, back and forth
+
+
+def at_batch(number):
+    time.sleep(0.05)
+"""
+
+
+def test_a_clock_that_jumps_changes_nothing(launch: Launch) -> None:
+    """Each look at the wall clock gives another year, in all processes; a server is lost meanwhile."""
+    run = launch(JUMPING + SCRIPT, start=False, bound=1)
+    run.server(checkpoint_every=OFTEN)
+    for index in range(2):
+        run.worker(index)
+    run.wait_line(checkpoint(number=3, version=1))
+    kill_server(run)
+    resume(run, checkpoint_every=OFTEN)
+    run.succeed()
+    counted_once(run, "balanced")
+    assert {left.reason for left in run.events(e.Left)} <= {"finished"}, "nobody was taken for silent"
+    assert [note.text for note in run.notes(WarningNote)] == []
+    assert all(start.probe_s < 100 for start in run.notes(StartNote))
 
 
 # The same parameters to the bit ------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ class WorkerSession(Session):
         sizes = likely_sizes(int(known["batch"]), int(known["workers"]), int(known.get("micro_batch", 0)))
         if self._group is not None:
             sizes = tuple(sorted({max(1, size // self._group.size) for size in sizes}))
-        began = time.time()
+        began = time.monotonic()
         with put_back():
             pace, self._throttle = probe(
                 model,
@@ -104,7 +104,7 @@ class WorkerSession(Session):
                 self._guard.check_state,
                 partial(self._layout.choose, measured=self._seeds is None),
             )
-        probe_s = since(began)
+        probe_s = time.monotonic() - began
         self._guard.watch()
         # The probe's forward passes overwrote the running statistics, which layers in eval mode still use.
         self._install(install)

@@ -177,7 +177,7 @@ def _card(story: Story, cost: Cost) -> str:
         if part > 0
     )
     work = story.tally.workers.get(cost.worker)
-    applied = story.summary.samples
+    applied = story.tally.applied
     share = f"{words.percent(work.samples / applied)} of the samples" if work and applied else ""
     said = " ".join(sentences(cost))
     name = f"Worker {cost.worker}"
