@@ -1,4 +1,4 @@
-"""The server is killed again and again in one training: ``make chaos``. Minutes, mostly of starting it again."""
+"""The server is killed again and again in one training: ``make chaos-server``. Minutes, mostly of starting it again."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def train(folder: Path, kills: int) -> tuple[RunResult, Kept]:
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 def test_a_server_that_is_killed_twenty_times(tmp_path: Path) -> None:
     plain, _ = train(tmp_path / "undisturbed", kills=0)
     disturbed, screen = train(tmp_path / "killed", kills=KILLS)
