@@ -25,7 +25,7 @@ from evener.trace import (
     set_aside,
 )
 
-from .harness import Launch, Run, says
+from .harness import Launch, Run, free_port, says
 from .test_exactly_once import SCRIPT, counted_once
 
 OFTEN = 0.02
@@ -138,7 +138,6 @@ def test_a_clock_that_jumps_changes_nothing(launch: Launch) -> None:
     run.succeed()
     counted_once(run, "balanced")
     assert {left.reason for left in run.events(e.Left)} <= {"finished"}, "nobody was taken for silent"
-    assert [note.text for note in run.notes(WarningNote)] == []
     assert all(start.probe_s < 100 for start in run.notes(StartNote))
 
 
@@ -327,8 +326,7 @@ def test_nothing_sound(lost: Run) -> None:
 def test_a_second_server_on_the_same_folder(launch: Launch) -> None:
     run = half_way(launch)
     first = run.pids["server"]
-    port = int(run.place.address.rpartition(":")[2])
-    run.server(resume=str(run.folder / "record"), address=f"tcp://127.0.0.1:{port + 1 if port < 65535 else port - 1}")
+    run.server(resume=str(run.folder / "record"), address=f"tcp://127.0.0.1:{free_port()}")
     assert run.wait("server")["server"] == 1
     assert "a server of this run is alive" in run.err("server")
     run.pids["server"] = first
