@@ -56,7 +56,7 @@ class RayOptions:
         resources: what a worker of each kind needs, as Ray counts it: ``{"CPU": 1}``, ``{"GPU": 1, "big": 0.5}``.
         server_resources: what the server needs. It runs on the node of who asks, which keeps the record.
         restarts: how often Ray makes a worker that was lost anew, or the server; -1: always.
-        checkpoint_every: seconds from one checkpoint of the server to the next; 0: none.
+        checkpoint_every: as of a run on one machine.
         port: of the server; ``None``: any free one.
         policy, seed, targets, record: as of a run on one machine.
     """
@@ -67,7 +67,7 @@ class RayOptions:
     resources: tuple[Mapping[str, float], ...] = ({"CPU": 1},)
     server_resources: Mapping[str, float] = field(default_factory=dict)
     restarts: int = 10
-    checkpoint_every: float = 60.0
+    checkpoint_every: float | None = None
     port: int | None = None
     policy: PolicyChoice = field(default_factory=PolicyChoice)
     seed: int = 0
