@@ -23,7 +23,7 @@ from .results import Result, Store
 SCRIPT = Path(__file__).with_name("train.py")
 STOPPED = 128
 """Exit codes above it name a signal."""
-DIVERGED = "not finite"
+DIVERGED = "every contribution was refused"
 """In the reason of a run that evener gave up because its numbers overflowed. That is a result: the rate is too high."""
 
 

@@ -40,6 +40,7 @@ def test_an_example_is_short_and_runs_alone():
 
 
 def test_importing_evener_costs_little_beyond_torch():
-    code = "import time, torch; a = time.perf_counter(); import evener; evener.join; print(time.perf_counter() - a)"
+    # CPU seconds: what else the machine does is not to count.
+    code = "import time, torch; a = time.process_time(); import evener; evener.join; print(time.process_time() - a)"
     seconds = [float(subprocess.check_output([sys.executable, "-c", code], text=True)) for _ in range(3)]
     assert statistics.median(seconds) < 0.3
