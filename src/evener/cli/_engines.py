@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from . import _policy
+from . import _options, _policy
 
 if TYPE_CHECKING:
     from ..launch import RayOptions
@@ -93,6 +93,7 @@ def asked(options: argparse.Namespace) -> RayOptions:
         record=options.record,
         server_resources=options.server_resources or {},
         checkpoint_every=options.checkpoint_every,
+        compress=options.compress,
         **chosen,
     )
 
@@ -108,4 +109,4 @@ def words(options: argparse.Namespace) -> list[str]:
         said += ["--server-resources", json.dumps(options.server_resources)]
     if options.restart:
         said += ["--restart", str(options.restart)]
-    return said
+    return said + _options.to_compress(options.compress)

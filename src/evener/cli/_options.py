@@ -7,6 +7,12 @@ import math
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..runtime.place import Compress
+
+COMPRESS: tuple[Compress, ...] = ("none", "bf16", "int8", "auto")
 
 
 def configure(parser: argparse.ArgumentParser, seed: str) -> None:
@@ -23,6 +29,22 @@ def configure(parser: argparse.ArgumentParser, seed: str) -> None:
     )
     add("--record", metavar="DIR", type=Path, help="folder for the run's record (default: runs/<run id>)")
     add("--json", metavar="FILE", type=Path, help="write the summary for programs")
+
+
+def configure_compress(parser: argparse.ArgumentParser) -> None:
+    """Add the argument of verbs whose parameters and gradients may go over a network."""
+    parser.add_argument(
+        "--compress",
+        choices=COMPRESS,
+        default="none",
+        help="send half (bf16) or a quarter (int8) of the bytes over TCP, and what that leaves out later; auto: int8 "
+        "for each worker to whom it saves more time than it costs (default: none)",
+    )
+
+
+def to_compress(compress: str) -> list[str]:
+    """The words that choose the same compression again."""
+    return ["--compress", compress] if compress != "none" else []
 
 
 def to_compare(options: argparse.Namespace) -> list[str]:

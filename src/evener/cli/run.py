@@ -30,6 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _reproducible.configure(parser, "the same parameters to the bit, whatever the workers")
     add("--port", metavar="N", type=int, help="of the server (default: any free one)")
     add("--tcp", action="store_true", help="send bulk over TCP even between processes of one host")
+    _options.configure_compress(parser)
     _resuming.configure(parser)
     _cluster.configure_faults(parser)
     add(
@@ -112,6 +113,7 @@ def _asked(options: argparse.Namespace) -> RunOptions:
         port=options.port,
         record=options.record,
         tcp=options.tcp,
+        compress=options.compress,
         checkpoint_every=options.checkpoint_every,
         faults=read_faults(options.faults) if options.faults is not None else (),
         restarts=options.restart,
@@ -139,6 +141,7 @@ def _resumed(options: argparse.Namespace, head: Head) -> RunOptions:
     said: list[tuple[str, object, object, object]] = [
         ("the policy (--policy, its options)", policy, PolicyChoice(), place.policy),
         ("--seed", options.seed, 0, place.seed),
+        ("--compress", options.compress, "none", place.compress),
         ("--micro-batch", _reproducible.micro_batch(options, policy), 0, place.micro_batch),
         ("--target", dict(options.target), {}, place.targets),
         ("--port", options.port, None, port),
@@ -160,6 +163,7 @@ def _resumed(options: argparse.Namespace, head: Head) -> RunOptions:
         port=port,
         record=options.resume,
         tcp=options.tcp or place.tcp,
+        compress=place.compress,
         checkpoint_every=options.checkpoint_every,
         resume=head,
         faults=read_faults(options.faults) if options.faults is not None else (),
@@ -170,6 +174,7 @@ def _resumed(options: argparse.Namespace, head: Head) -> RunOptions:
 def _compare(options: argparse.Namespace, asked: RunOptions) -> str:
     """The command that runs the same under the policy to compare with; of a reproducible run, on other workers."""
     words = ["evener", "run", str(asked.script), *(["--tcp"] if asked.tcp else [])]
+    words += _options.to_compress(asked.compress)
     if asked.micro_batch:
         words += ["--workers", str(asked.workers + 1), *_reproducible.words(asked.micro_batch)]
         return _options.command(words, options)

@@ -32,6 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="samples",
         help="what a worker's data set must have in common with this one's: samples (default), or only their number",
     )
+    _options.configure_compress(parser)
     _policy.configure(parser)
     _resuming.configure(parser)
     add(
@@ -60,6 +61,7 @@ def execute(options: argparse.Namespace) -> int:
         print(f"evener serve: error: {error}", file=sys.stderr)
         return 2
     words = ["evener", "serve", str(asked.script), "--listen", asked.listen, "--keys", str(asked.keys)]
+    words += _options.to_compress(asked.compress)
     return _report.conclude(
         result, screen, _options.command([*words, *_options.to_compare(options)], options), options.json
     )
@@ -87,6 +89,7 @@ def _asked(options: argparse.Namespace) -> ServeOptions:
         targets=dict(options.target),
         record=options.record,
         compare_data=options.compare_data,
+        compress=options.compress,
         checkpoint_every=options.checkpoint_every,
     )
 
@@ -114,6 +117,7 @@ def _resumed(options: argparse.Namespace, head: Head) -> ServeOptions:
             ("--seed", options.seed, 0, place.seed),
             ("--target", dict(options.target), {}, place.targets),
             ("--listen", options.listen, None, listen),
+            ("--compress", options.compress, "none", place.compress),
             ("--compare-data", options.compare_data, "samples", place.compare_data),
             ("--record", options.record, None, options.resume),
         ]
@@ -129,6 +133,7 @@ def _resumed(options: argparse.Namespace, head: Head) -> ServeOptions:
         targets=place.targets,
         record=options.resume,
         compare_data=place.compare_data,
+        compress=place.compress,
         checkpoint_every=options.checkpoint_every,
         resume=head,
     )

@@ -80,6 +80,7 @@ class Plan:
             seed=options.seed,
             micro_batch=options.micro_batch,
             tcp=options.tcp,
+            compress=options.compress,
             record="" if role == "worker" else str(self.folder),
             prompt=role == "server" and bool(options.faults),
             targets=options.targets,

@@ -18,7 +18,7 @@ from ..runtime import addresses
 from ..runtime.keeping import Head
 from ..runtime.keys import KeysError, ServerKeys, WorkerKeys
 from ..runtime.knocking import NobodyError, knock
-from ..runtime.place import Place, PolicyChoice
+from ..runtime.place import Compress, Place, PolicyChoice
 from ..runtime.transport import OpenAddressError, refuse_open
 from ..trace import record_path
 from ._opening import opened
@@ -55,6 +55,7 @@ class ServeOptions:
         workers: how many to expect; the run begins when so many are there, or half a minute after the first.
         policy, seed, targets, record: as of a run on one machine.
         compare_data: ``samples``: workers must have the same data set; ``length``: one as long.
+        compress: as of a run on one machine.
         checkpoint_every, resume: as of a run on one machine.
         run: the run's id; empty: a new one, or that of the run that goes on.
         if_orphaned: what the script gets should this process die: SIGTERM ends the run, SIGKILL leaves it to resume.
@@ -70,6 +71,7 @@ class ServeOptions:
     targets: dict[str, float] = field(default_factory=dict)
     record: Path | None = None
     compare_data: Literal["samples", "length"] = "samples"
+    compress: Compress = "none"
     checkpoint_every: float | None = None
     resume: Head | None = None
     run: str = ""
@@ -178,6 +180,7 @@ def serve(options: ServeOptions, screen: Screen | None = None, signals: Signals 
             token="",
             keys=str(options.keys.resolve()),
             compare_data=options.compare_data,
+            compress=options.compress,
             run=run.name,
             workers=options.workers,
             policy=options.policy,

@@ -16,7 +16,7 @@ from pathlib import Path
 from ..core.policies import POLICIES
 from ..core.policies.base import check_micro_batch
 from ..runtime.keeping import Head
-from ..runtime.place import PolicyChoice
+from ..runtime.place import Compress, PolicyChoice, compress_objection
 from ..simulation.faults import SERVER, Fault, check_worker
 from ..trace import record_path
 from . import _cgroups, slowness
@@ -57,6 +57,8 @@ class RunOptions:
         resume: what ``record`` holds of a run that goes on; ``None``: it begins.
         faults: what happens to whom when.
         restarts: how often each worker that ends with an error is started again.
+        compress: what goes over TCP is packed as ``bf16`` or ``int8``, and what that leaves out is sent later;
+            ``auto``: as ``int8`` for each worker to whom that saves more time than it costs.
     """
 
     script: Path
@@ -74,6 +76,7 @@ class RunOptions:
     resume: Head | None = None
     faults: tuple[Fault, ...] = ()
     restarts: int = 0
+    compress: Compress = "none"
 
     def check(self) -> None:
         """Find out what can be found out before anything is started.
@@ -94,6 +97,8 @@ class RunOptions:
         except ValueError as error:
             raise LaunchError(str(error)) from None
         check_policy(self.policy, self.micro_batch)
+        if why := compress_objection(self.compress, self.micro_batch):
+            raise LaunchError(f"{why}.")
         check_targets(self.targets)
         check_faults(self.faults, self.workers)
         if self.restarts < 0:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime import addresses, keys
-from ..runtime.place import PolicyChoice
+from ..runtime.place import Compress, PolicyChoice
 from ..trace import parts, record_path
 from . import folders
 from ._actors import DOOR, Job, Server, Worker
@@ -58,7 +58,7 @@ class RayOptions:
         restarts: how often Ray makes a worker that was lost anew, or the server; -1: always.
         checkpoint_every: as of a run on one machine.
         port: of the server; ``None``: any free one.
-        policy, seed, targets, record: as of a run on one machine.
+        policy, seed, targets, record, compress: as of a run on one machine.
     """
 
     script: Path
@@ -73,6 +73,7 @@ class RayOptions:
     seed: int = 0
     targets: dict[str, float] = field(default_factory=dict)
     record: Path | None = None
+    compress: Compress = "none"
 
     def check(self) -> None:
         """Find out what can be found out before anything is started, or anybody asked.
@@ -287,6 +288,7 @@ class _Run:
             targets=options.targets,
             record=self.run.folder,
             checkpoint_every=options.checkpoint_every,
+            compress=options.compress,
             run=self.run.name,
             if_orphaned=signal.SIGKILL,
         )

@@ -52,8 +52,9 @@ def flaw(said: Said, version: int) -> str:
             return _long(reason) or _seconds(cpu_s)
         case p.Alive(cpu_s):
             return _seconds(cpu_s)
-        case p.Pull(newer_than):
-            return "" if -1 <= newer_than < WHOLE else f"there is no version {newer_than}"
+        case p.Pull(newer_than, _, base):
+            wrong = next((held for held in (newer_than, base) if held is not None and not -1 <= held < WHOLE), None)
+            return "" if wrong is None else f"there is no version {wrong}"
         case p.Part(push, offset):
             return "" if 0 <= push < WHOLE and 0 <= offset < WHOLE else "a part of nothing"
         case e.Started(_, ticket, held):
@@ -79,7 +80,8 @@ def _hello(hello: p.Hello) -> str:
 def _ready(ready: p.Ready, version: int) -> str:
     if why := _version(ready.version, version):
         return why
-    numbers = [ready.imports_s, ready.probe_s, *([] if ready.pace is None else [ready.pace])]
+    times = ready.imports_s, ready.probe_s, ready.transfer_s, ready.packing_s
+    numbers = [*times, *([] if ready.pace is None else [ready.pace])]
     if not all(math.isfinite(number) and number >= 0 for number in numbers) or ready.pace == 0:
         return "its pace is no positive number, or a time no number of seconds"
     return f"nothing computes {ready.pace:.0g} samples/s" if (ready.pace or 0.0) > PACE else ""

@@ -12,6 +12,14 @@ Buffer = memoryview
 """Flat bytes. The layout is the implementer's; both sides have the same one because their entries agree."""
 
 
+class Extent(NamedTuple):
+    """Bytes: trained ``values`` come behind ``version_head`` bytes of a version, ``push_head`` of a contribution."""
+
+    version_head: int
+    push_head: int
+    values: int
+
+
 class Verdict(NamedTuple):
     """On a contribution: ``word`` is ``"ok"`` or why it must not count; ``norm`` the gradient's 2-norm, if it is ok."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import zmq
 
 from . import protocol as p
+from .bulk.codec import NONE
 from .numeric import Buffer
 from .refusals import printable
 from .versions import UNKNOWN, Versions, too_far
@@ -183,11 +184,12 @@ def _other_data(server: p.DataMark, worker: p.DataMark) -> str:
     return ""
 
 
-def way(down: bool, up: bool) -> str:
+def way(down: bool, up: bool, compress: str = NONE) -> str:
     """How bulk travels, in words for the record; ``down`` and ``up`` say whether it goes through memory.
 
-    >>> way(True, True), way(False, True)
-    ('memory', 'tcp down, memory up')
+    >>> way(True, True), way(False, True), way(False, False, "int8")
+    ('memory', 'tcp down, memory up', 'tcp int8')
     """
-    words = [("tcp", "memory")[through] for through in (down, up)]
+    tcp = "tcp" if compress == NONE else f"tcp {compress}"
+    words = [(tcp, "memory")[through] for through in (down, up)]
     return words[0] if down == up else f"{words[0]} down, {words[1]} up"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -17,6 +17,10 @@ DETERMINISTIC = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "MKL_CBWR": "AUTO", "PYTH
 
 LIMIT_SIZES = (8, 16, 32, 64, 128)
 """Micro-batches among which each worker's best makes the limit, in samples."""
+
+
+Compress = Literal["none", "bf16", "int8", "auto"]
+"""How parameters and gradients go over TCP."""
 
 
 class Slowness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,6 +64,7 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         sizes: of micro-batch, in samples, that a ``limit`` worker measures.
         cluster: what to simulate: a :class:`~evener.simulation.cluster.Cluster` as plain data.
         tcp: bulk goes over TCP, also between processes of one host.
+        compress: what goes over TCP, as which codec says. The server's counts.
         micro_batch: the run is reproducible, in micro-batches of so many samples (0: it is not).
         checkpoint_every: seconds from one checkpoint to the next (0: none but those that are asked for).
         checkpoint_share: of the time, that checkpoints may cost: they are further apart where they are dear (0:
@@ -90,6 +95,7 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     micro_batch: int = 0
     tcp: bool = False
     prompt: bool = False
+    compress: Compress = "none"
     cluster: dict[str, Any] = {}
     checkpoint_every: float = 0.0
     checkpoint_share: float = 0.0
@@ -119,6 +125,22 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f"the environment variable {VARIABLE} does not describe a place in a run ({error}). "
                 "It is set by 'evener run'; unset it to run the script alone."
             ) from error
+
+
+def compress_objection(compress: str, micro_batch: int) -> str:
+    """Why a run cannot be compressed like this, in words; empty if it can. ``micro_batch``: of a reproducible run.
+
+    >>> compress_objection("int8", 0), compress_objection("none", 32)
+    ('', '')
+    """
+    if compress not in get_args(Compress):
+        return f"there is no compression '{compress}': choose one of {', '.join(get_args(Compress))}"
+    if micro_batch and compress != "none":
+        return (
+            f"a reproducible run gives the same bits whoever computes what, but what --compress {compress} leaves out "
+            "depends on who has sent what before: leave one of the two out"
+        )
+    return ""
 
 
 def since(moment: float) -> float:

@@ -11,7 +11,7 @@ import msgspec
 from ..core import events as e
 from .versions import Versions
 
-PROTOCOL = 4
+PROTOCOL = 5
 """Raised whenever a message changes its meaning."""
 
 CHUNK = 1 << 20
@@ -77,6 +77,7 @@ class Welcome(msgspec.Struct, frozen=True):
 
     Who can map what is offered can read the server's memory; the server can read the worker's if it says ``reads``.
     ``life`` is how often the run was resumed: of another life than the one before, nothing that the worker has counts.
+    ``compress`` names the codec of what goes in chunks instead, ``none`` if it goes as it is; ``auto``: choose.
     """
 
     worker: int
@@ -86,6 +87,7 @@ class Welcome(msgspec.Struct, frozen=True):
     reads: bool = False
     run: str = ""
     life: int = 0
+    compress: str = "none"
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -105,16 +107,34 @@ class Constants(msgspec.Struct, frozen=True):
 
 
 class Pull(msgspec.Struct, frozen=True):
-    """Worker: send anything newer than ``newer_than``, when there is something; ``reads``: it may lie in memory."""
+    """Worker: send anything newer than ``newer_than``, when there is something; ``reads``: it may lie in memory.
+
+    Where versions come as changes it holds ``base`` of them (-1: none); ``None``: as it is on the server, to the bit.
+    """
 
     newer_than: int
     reads: bool = False
+    base: int | None = None
 
 
 class Version(msgspec.Struct, frozen=True):
-    """Server: a part of the parameters of ``version`` in this ``life`` of the run, from byte ``offset``."""
+    """Server: a part of the parameters of ``version`` in this ``life`` of the run, from byte ``offset``.
+
+    ``exact``: as they are on the server; else as those hold them who get changes.
+    """
 
     version: int
+    offset: int
+    life: int = 0
+    exact: bool = True
+
+
+class Change(msgspec.Struct, frozen=True):
+    """Server: a part, from byte ``offset``, of so many ``changes`` that lead from version ``base`` to ``version``."""
+
+    version: int
+    base: int
+    changes: int
     offset: int
     life: int = 0
 
@@ -136,7 +156,7 @@ class Push(msgspec.Struct, frozen=True):
     """Worker: the head of a contribution; its bytes follow as :class:`Part` messages, or lie in the memory offered.
 
     ``present`` flags, per parameter, whether it had a gradient (empty: all had); ``metrics`` are weighted sums
-    ``name: (Σ weight · value, Σ weight)`` of what the script logged for these tickets.
+    ``name: (Σ weight · value, Σ weight)`` of what the script logged for these tickets. ``packed``: by the run's codec.
     """
 
     push: int
@@ -146,6 +166,7 @@ class Push(msgspec.Struct, frozen=True):
     present: bytes = b""
     metrics: dict[str, tuple[float, float]] = {}
     offer: Offer | None = None
+    packed: bool = False
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -159,7 +180,8 @@ class Ready(msgspec.Struct, frozen=True):
     """Worker: warmed up, holding ``version``, at ``pace`` samples/s by its own probe.
 
     ``imports_s`` passed from its process's start until the script called ``prepare``; its probe took ``probe_s``.
-    ``reads``: it can read the server's memory. ``channels_last``: its convolutions compute so.
+    ``reads``: it can read the server's memory. ``channels_last``: its convolutions compute so. ``packed``: what goes in
+    chunks is; ``transfer_s``, ``packing_s``: what it chose that by.
     """
 
     version: int
@@ -169,6 +191,9 @@ class Ready(msgspec.Struct, frozen=True):
     probe_s: float = 0.0
     reads: bool = False
     channels_last: bool = False
+    packed: bool = False
+    transfer_s: float = 0.0
+    packing_s: float = 0.0
 
 
 class Alive(msgspec.Struct, frozen=True):
@@ -197,9 +222,9 @@ class Finished(msgspec.Struct, frozen=True):
 
 
 Message = (
-    Hello | Welcome | Refusal | Fetch | Constants | Pull | Version | InMemory | Taken | Push | Part | Ready | Alive
-    | Rejoin | Leave | Finished | e.Started | e.Computed | e.Declined | e.Released | e.Received | e.Granted | e.Revoked
-    | e.Landed
+    Hello | Welcome | Refusal | Fetch | Constants | Pull | Version | Change | InMemory | Taken | Push | Part | Ready
+    | Alive | Rejoin | Leave | Finished | e.Started | e.Computed | e.Declined | e.Released | e.Received | e.Granted
+    | e.Revoked | e.Landed
 )  # fmt: skip
 
 MESSAGES: dict[str, type[Message]] = {message.__name__: message for message in Message.__args__}
@@ -213,7 +238,7 @@ def encode(message: Message) -> bytes:
     """The bytes of ``message``.
 
     >>> decode(encode(Pull(newer_than=3)))
-    Pull(newer_than=3, reads=False)
+    Pull(newer_than=3, reads=False, base=None)
     """
     return _encoder.encode((type(message).__name__, message))
 

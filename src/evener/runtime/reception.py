@@ -11,6 +11,7 @@ from ..core.coordinator import Coordinator
 from ..trace import Writer
 from . import protocol as p
 from .admission import PER_KEY, Admission, near
+from .bulk.codec import NONE
 from .bulk.server import ServerBulk
 from .conduct import flaw
 from .peers import Peer, Peers, objection, way
@@ -132,7 +133,7 @@ class Reception:
             "look_ahead": policy.collects and policy.look_ahead,
         }
         constants, offer = len(self._bulk.constants), self._bulk.offer if peer.near else None
-        how = peer.readable, self._run, self._life
+        how = peer.readable, self._run, self._life, self._bulk.compress
         self._peers.say(peer.name, p.Welcome(peer.worker, constants, terms, offer, *how))
 
     def join(self, peer: Peer, ready: p.Ready) -> None:
@@ -145,8 +146,10 @@ class Reception:
             raise p.ProtocolError("Ready was said before")
         peer.joined = True
         note = {"worker": peer.worker, "imports_s": ready.imports_s, "probe_s": ready.probe_s}
-        how = {"bulk": way(down=ready.reads, up=peer.readable), "channels_last": ready.channels_last}
-        self._writer.note(self._now(), "start", **note, **how)
+        bulk = way(ready.reads, peer.readable, self._bulk.codec if ready.packed else NONE)
+        how = {"bulk": bulk, "channels_last": ready.channels_last}
+        why = {"transfer_s": ready.transfer_s, "packing_s": ready.packing_s} if ready.transfer_s else {}
+        self._writer.note(self._now(), "start", **note, **how, **why)
         self._tell(e.Joined(peer.worker, ready.version, ready.pace, max(1, min(ready.lookahead, 8))))
 
     # Going out ----------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from ..core import events as e
 from ..core.coordinator import Coordinator
 from ..trace import EpochSaid, Writer
 from . import protocol as p
+from .bulk.packing import Packing
 from .bulk.server import LostError, ServerBulk
 from .conduct import Report, Said, flaw
 from .numeric import Buffer, ServerNumeric, Verdict, loss_of
@@ -48,6 +49,7 @@ class Server:
         memory: share memory with the workers of this host.
         past: where the run stands; ``coordinator`` and ``numeric`` stand there, too.
         data: the server's data set, which workers must have, too; ``None``: it is not compared.
+        packing: of what goes to and from workers over TCP; ``None``: it goes as it is.
 
     Attributes:
         refusals: who was turned away.
@@ -67,6 +69,7 @@ class Server:
         memory: bool = False,
         past: Past | None = None,
         data: p.DataMark | None = None,
+        packing: Packing | None = None,
     ) -> None:
         past = past or Past()
         self.listener = listener
@@ -91,6 +94,7 @@ class Server:
             memory,
             past.standing.version,
             past.standing.resumed,
+            packing,
         )
         self._posted: deque[Callable[[], None]] = deque()
         self._pushes: dict[tuple[int, int], tuple[p.Push, Buffer]] = {}
@@ -225,8 +229,8 @@ class Server:
         match message:
             case p.Fetch():
                 self._bulk.fetch(name)
-            case p.Pull(newer_than, reads):
-                self._bulk.pull(name, newer_than, reads)
+            case p.Pull(newer_than, reads, base):
+                self._bulk.pull(name, newer_than, reads, base)
             case p.Taken(key):
                 self._bulk.taken(name, key)
             case p.Push() | p.Part():

@@ -22,7 +22,7 @@ from .bulk.memory import fill
 from .bulk.worker import Bytes, WorkerBulk
 from .keys import WorkerKeys
 from .line import Line, RunError
-from .numeric import Buffer
+from .numeric import Buffer, Extent
 from .versions import here
 
 __all__ = ["Compute", "Install", "Link", "Push", "RunError", "Work"]
@@ -77,6 +77,7 @@ class Link:
         memory: share memory with the server, where that can be.
         data: what its data set must have in common with the server's.
         plain_outside: as the dialer's.
+        extent: of what may be packed, if the server says so; ``None``: nothing may.
 
     Attributes:
         generation: how often the server has given this worker up and taken it back.
@@ -94,9 +95,10 @@ class Link:
         memory: bool = False,
         data: p.DataMark | None = None,
         plain_outside: bool = False,
+        extent: Extent | None = None,
     ) -> None:
         self.generation = 0
-        self._bulk = WorkerBulk(parameter_bytes, memory)
+        self._bulk = WorkerBulk(parameter_bytes, memory, extent)
         host, pid = socket.gethostname(), os.getpid()
         offer = self._bulk.offer
         hello = p.Hello(p.PROTOCOL, run, index, entries, host, pid, device, offer, here(), data)
@@ -127,10 +129,12 @@ class Link:
             self._line.wait(lambda: self._line.welcome is not None)
             assert self._line.welcome is not None
             welcome = self._line.welcome
-            bulk.fetch(welcome.constants)
-            bulk.pull(-1)
-            self._line.wait(lambda: bulk.at_hand is not None and bulk.constants.whole)
-            self._opened = True
+            while not self._opened or bulk.undecided(welcome.compress):
+                bulk.discard()
+                bulk.fetch(welcome.constants)
+                bulk.pull(-1)
+                self._line.wait(lambda: bulk.at_hand is not None and bulk.constants.whole)
+                self._opened = True
             return welcome, bulk.constants.buffer, Install(*bulk.take())
 
     def ready(
@@ -147,7 +151,8 @@ class Link:
             self._line.wait(lambda: self._line.welcome is not None)
             assert self._line.welcome is not None
             worker = self._line.welcome.worker
-            self._ready = p.Ready(version, pace, lookahead, imports_s, probe_s, self._bulk.reads, channels_last)
+            how = self._bulk.reads, channels_last, self._bulk.packs, *self._bulk.choosing.choice[1:]
+            self._ready = p.Ready(version, pace, lookahead, imports_s, probe_s, *how)
             if self._outdated:
                 self._start_over(worker)
             else:
@@ -162,15 +167,17 @@ class Link:
             goal = self._line.finished.version
             pending = [work for work in self._work if isinstance(work, Install)]
             self._work.clear()
-            if pending and pending[-1].version >= goal:
+            if pending and pending[-1].version >= goal and not bulk.follows:
                 return pending[-1]
             have = self._core.installed if self._core else -1
-            if have >= goal:
+            if have >= goal and not bulk.follows:
                 return None
             self._line.wait(lambda: self._line.welcome is not None)
-            if not bulk.coming(goal):
+            if bulk.follows:
+                bulk.pull(goal - 1, exact=True)
+            elif not bulk.coming(goal):
                 bulk.pull(goal - 1)
-            self._line.wait(lambda: bulk.at_hand is not None and bulk.at_hand[0] >= goal)
+            self._line.wait(lambda: bulk.at_hand is not None and bulk.at_hand[0] >= goal and bulk.exact)
             return Install(*bulk.take())
 
     def close(self, reason: str) -> None:
@@ -292,7 +299,7 @@ class Link:
 
     def _hear_bulk(self, message: p.Message, chunk: Buffer) -> None:
         if self._bulk.hear(message, chunk):
-            if isinstance(message, p.Version | p.InMemory):
+            if isinstance(message, p.Version | p.Change | p.InMemory):
                 if self._anew is not None and self._line.finished is None:
                     self._begin(self._anew)
                 else:
@@ -339,7 +346,7 @@ class Link:
         taken = Install(*self._bulk.take())
         self._work.append(taken)
         self._core, self._anew = WorkerCore(worker, taken.version), None
-        self._line.say(p.Ready(taken.version, self._ready.pace, self._ready.lookahead, reads=self._bulk.reads))
+        self._line.say(self._once_more(taken.version, self._ready))
 
     def _rejoin(self, version: int, welcome: p.Welcome) -> None:
         """A new membership: what was under way in the old one no longer counts."""
@@ -350,7 +357,11 @@ class Link:
         self._indices.clear()
         self._bulk.discard()
         self._core = WorkerCore(welcome.worker, version)
-        self._line.say(p.Ready(version, self._ready.pace, self._ready.lookahead, reads=self._bulk.reads))
+        self._line.say(self._once_more(version, self._ready))
+
+    def _once_more(self, version: int, first: p.Ready) -> p.Ready:
+        bulk = self._bulk
+        return p.Ready(version, first.pace, first.lookahead, reads=bulk.reads, packed=bulk.packs)
 
     def _keep_installs(self) -> None:
         self._work = deque(work for work in self._work if isinstance(work, Install))

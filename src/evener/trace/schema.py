@@ -154,7 +154,8 @@ class StartNote(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag
     """How long a process took to take part: from its start to ``prepare`` (imports, and the script's own), its probe.
 
     ``worker`` -1 is the server; ``launched_s``: from the launcher's start to this line. ``bulk``: how a worker's
-    parameters and contributions travel, ``memory`` or ``tcp``; both where they differ.
+    parameters and contributions travel, ``memory`` or ``tcp``, with the codec if packed; both where they differ.
+    Where the worker chose whether to pack: a version took ``transfer_s`` without, packing takes ``packing_s``.
     ``channels_last``: whether its convolutions compute in that layout.
     """
 
@@ -164,6 +165,8 @@ class StartNote(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag
     launched_s: float = 0.0
     bulk: str = ""
     channels_last: bool = False
+    transfer_s: float = 0.0
+    packing_s: float = 0.0
 
 
 class CheckpointNote(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="checkpoint"):

@@ -54,6 +54,8 @@ class Account:
         import __main__
 
         place = self._place
+        targets = {"targets": place.targets} if place.targets else {}
+        compressed = {"compress": place.compress} if place.compress != "none" else {}
         self.writer.header(
             run=place.run,
             settings=settings,
@@ -63,7 +65,7 @@ class Account:
             positions=positions,
             kind=kind,
             created=created,
-            notes={**place.notes, **({"targets": place.targets} if place.targets else {}), **(notes or {})},
+            notes={**place.notes, **compressed, **targets, **(notes or {})},
             resumed=resumed,
         )
         if settings.micro_batch and (why := too_few(settings.batch, settings.micro_batch, settings.workers)):

@@ -44,7 +44,7 @@ from .optimizer import ServerOptimizer
 from .order import SamplerOrder
 from .session import Session
 from .setup import Setup
-from .store import FlatStore
+from .store import FlatStore, packing_of
 from .weights import save_weights
 
 FAREWELL = 1.0
@@ -91,6 +91,7 @@ class ServerSession(Session):
             self._kept.check(setup, place, self._master)
             self._master.load(self._kept.state)
             self._view.install(self._master.published)
+        self._packing = packing_of(place, self._master.store)
         self._data = server_mark(setup.loader.dataset, place.compare_data) if place.keys else None
         waiting = len(chunks(self._master.store.parameter_bytes)) + len(chunks(len(self._master.constants())))
         self._listener = Listener(
@@ -153,6 +154,7 @@ class ServerSession(Session):
             memory=not place.tcp,
             past=past,
             data=self._data,
+            packing=self._packing,
         )
         for unsound in kept.unsound if kept is not None else ():
             self._warn(f"a newer checkpoint was of no use: {unsound}")

@@ -12,6 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..runtime.bulk.codec import NONE
+from ..runtime.bulk.packing import Packing
+from ..runtime.numeric import Extent
+from ..runtime.place import Place, compress_objection
 from ..runtime.protocol import Entry
 from .buffers import tensor_of
 from .errors import ScriptValueError
@@ -89,6 +93,11 @@ class FlatStore:
         """Bytes of one contribution: pooled statistics, then the gradient."""
         return self.statistics.pooled_bytes + self.value_bytes
 
+    @property
+    def extent(self) -> Extent:
+        """Where the trained values are in a version and in a contribution."""
+        return Extent(self.statistics.state_bytes, self.statistics.pooled_bytes, self.value_bytes)
+
     def values(self, data: memoryview | bytearray, offset: int) -> Tensor:
         """The trained values in received bytes (shape ``(size,)``, on the CPU, not a copy)."""
         return tensor_of(data, self.dtype, self.size, offset)
@@ -119,6 +128,24 @@ class FlatStore:
                 offset += count * tensor.element_size()
         if offset != len(data):
             raise ValueError(f"the untrained state has {offset} bytes here but {len(data)} were sent")
+
+
+def packing_of(place: Place, store: FlatStore) -> Packing | None:
+    """How this run's bulk is packed for TCP; ``None``: not at all.
+
+    Raises:
+        ScriptValueError: that cannot be done with these parameters, or not in such a run.
+    """
+    if place.compress == NONE:
+        return None
+    if why := compress_objection(place.compress, place.micro_batch):
+        raise ScriptValueError(why)
+    if store.dtype != torch.float32:
+        raise ScriptValueError(
+            f"--compress {place.compress} packs float32 values, but the trained parameters are {_word(store.flat)}: "
+            "leave it out, or use float32 parameters"
+        )
+    return Packing.of(place.compress, store.extent)
 
 
 def _word(tensor: Tensor) -> str:

@@ -135,6 +135,7 @@ class WorkerSession(Session):
             memory=not place.tcp,
             data=data,
             plain_outside=self._plain_outside,
+            extent=store.extent,
         )
         return link if group is None else FirstLink(link, group, mark)
 

@@ -6,10 +6,14 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from .. import protocol as p
 from ..numeric import Buffer
 from .chunks import Assembly, cut
+from .codec import NONE, unpack
 from .memory import Attachments, Pool, attach, fill, probe
+from .packing import Changes, Packing
 
 Send = Callable[[bytes, p.Message, Buffer], bool]
 """Queues a message and its chunk for a worker, without copying the chunk; whether the worker is still connected."""
@@ -24,14 +28,12 @@ class LostError(Exception):
 
 @dataclass(slots=True)
 class _Worker:
-    """One worker's bulk: it wants anything newer than version ``pull``, and has begun to send the push ``coming``.
+    """One worker's bulk: what it wants (``pull``), and the push that it has begun to send (``coming``).
 
-    ``reads`` says whether it reads our memory, in which ``lent`` has what it has not read yet, in order; ``attached``
-    is its own, where we can read that.
+    ``lent`` is what it has not read yet of our memory, in order; ``attached`` is its own, where we can read that.
     """
 
-    pull: int | None = None
-    reads: bool = False
+    pull: p.Pull | None = None
     lent: deque[tuple[bytes, Buffer]] = field(default_factory=deque)
     coming: tuple[p.Push, Assembly] | None = None
     pushed: bool = False
@@ -50,6 +52,7 @@ class ServerBulk:
         memory: share memory with those workers that can.
         version: the one whose parameters these are.
         life: how often the run was resumed.
+        packing: of what goes in chunks to and from those that cannot; ``None``: it goes as it is.
 
     Attributes:
         version: the newest published.
@@ -66,6 +69,7 @@ class ServerBulk:
         memory: bool = False,
         version: int = 0,
         life: int = 0,
+        packing: Packing | None = None,
     ) -> None:
         self.version = version
         self._life = life
@@ -80,9 +84,21 @@ class ServerBulk:
         self._pool = Pool(len(parameters))
         self._unread: set[bytes] = set()
         self._spare: list[bytearray] = []
+        self._packing = packing
+        self._changes = Changes(packing) if packing is not None else None
         if (room := self.room()) is not None:
             fill(room, parameters)
             self._parameters = room
+
+    @property
+    def compress(self) -> str:
+        """What workers are told of packing."""
+        return self._packing.word if self._packing is not None else NONE
+
+    @property
+    def codec(self) -> str:
+        """The name of what packs, where something is packed."""
+        return self._packing.codec.name if self._packing is not None else NONE
 
     def join(self, name: bytes, offer: p.Offer | None = None) -> bool:
         """From now on this worker is served; whatever was under way under its name no longer counts.
@@ -114,10 +130,9 @@ class ServerBulk:
         for name in self._workers:
             self._answer(name)
 
-    def pull(self, name: bytes, newer_than: int, reads: bool = False) -> None:
+    def pull(self, name: bytes, newer_than: int, reads: bool = False, base: int | None = None) -> None:
         """The worker wants anything newer than this, now or when there is something."""
-        worker = self._workers[name]
-        worker.pull, worker.reads = newer_than, reads
+        self._workers[name].pull = p.Pull(newer_than, reads, base)
         self._answer(name)
 
     def fetch(self, name: bytes) -> None:
@@ -134,20 +149,34 @@ class ServerBulk:
             lent.popleft()
 
     def _answer(self, name: bytes) -> None:
-        worker, version = self._workers[name], self.version
+        worker = self._workers[name]
         # Who could not be sent it all still waits: its connection may come back before the next version.
-        if worker.pull is not None and version > worker.pull and self._send_version(name, worker):
+        if (asked := worker.pull) is not None and self.version > asked.newer_than and self._send_version(name, asked):
             worker.pull = None
 
-    def _send_version(self, name: bytes, worker: _Worker) -> bool:
+    def _send_version(self, name: bytes, asked: p.Pull) -> bool:
         version, data = self.version, self._parameters
-        offer = self._pool.offer(data) if worker.reads else None
-        if offer is None:
+        offer = self._pool.offer(data) if asked.reads else None
+        if offer is not None:
+            if not self._say(name, p.InMemory(version, offer)):
+                return False
+            self._workers[name].lent.append((offer.key, data))
+            return True
+        if self._changes is None or asked.reads or asked.base is None:
             return self._send_all(name, data, lambda offset: p.Version(version, offset, self._life))
-        if not self._say(name, p.InMemory(version, offer)):
-            return False
-        worker.lent.append((offer.key, data))
-        return True
+        self._changes.follow(version, data)
+        return self._send_followed(name, asked.base, self._changes)
+
+    def _send_followed(self, name: bytes, base: int, changes: Changes) -> bool:
+        version, way, life = changes.version, changes.since(base), self._life
+        if not way:
+            return self._send_all(name, changes.whole(), lambda offset: p.Version(version, offset, life, False))
+
+        def head(before: int) -> Callable[[int], p.Message]:
+            return lambda offset: p.Change(version, base, len(way), before + offset, life)
+
+        size = len(way[0])
+        return all(self._send_all(name, data, head(number * size)) for number, data in enumerate(way))
 
     def _send_all(self, name: bytes, data: Buffer, head: Callable[[int], p.Message]) -> bool:
         return all(self._send(name, message, chunk) for message, chunk in cut(data, head))
@@ -166,13 +195,17 @@ class ServerBulk:
         """
         worker = self._workers[name]
         if isinstance(message, p.Push):
+            if message.offer is not None and message.packed:
+                raise p.ProtocolError("a contribution in memory came packed")
             if message.offer is not None:
                 return message, self._read(name, worker, message.offer)
             worker.coming = None
             worker.pushed = True
-            if len(chunk) == self._push_bytes:
-                return message, chunk  # all in one: it is used where it lies
-            worker.coming = message, Assembly(f"push {message.push}", self._buffer())
+            size = self._size(message)
+            if len(chunk) == size:
+                return message, self._unpacked(message, chunk)  # all in one: it is used where it lies
+            buffer = bytearray(size) if message.packed else self._buffer()
+            worker.coming = message, Assembly(f"push {message.push}", buffer)
             offset = 0
         else:
             if not worker.pushed:
@@ -185,7 +218,23 @@ class ServerBulk:
         if not assembly.add(offset, chunk):
             return None
         worker.coming = None
-        return head, memoryview(assembly.buffer)
+        return head, self._unpacked(head, memoryview(assembly.buffer))
+
+    def _size(self, head: p.Push) -> int:
+        if not head.packed:
+            return self._push_bytes
+        if self._packing is None:
+            raise p.ProtocolError("a contribution came packed, which this run's are not")
+        return self._packing.push_bytes
+
+    def _unpacked(self, head: p.Push, data: Buffer) -> Buffer:
+        if not head.packed or self._packing is None:
+            return data
+        start = self._packing.extent.push_head
+        whole = memoryview(self._buffer())
+        whole[:start] = data[:start]
+        unpack(self._packing.codec, data[start:], np.frombuffer(whole, np.float32, offset=start))
+        return whole
 
     def give_back(self, contribution: Buffer) -> None:
         """The bytes of a contribution that :meth:`push` returned are not needed any more."""
