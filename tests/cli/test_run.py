@@ -45,6 +45,17 @@ def test_tcp_is_asked_for_in_what_to_compare_with_too(stand_in: Path, capfd: pyt
         assert ("--tcp --workers 2 --policy synchronous" in out) == shown
 
 
+def test_compression_is_asked_for_in_what_to_compare_with_too(
+    stand_in: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for words, shown in (["--compress", "int8"], True), ([], False):
+        assert main(["run", str(stand_in), "--workers", "2", *words]) == 0
+        out = " ".join(capfd.readouterr().out.split())
+        assert ("--compress int8 --workers 2 --policy synchronous" in out) == shown
+    assert main(["run", str(stand_in), "--compress", "bf16", "--reproducible"]) == 2
+    assert "leave one of the two out" in capfd.readouterr().err
+
+
 def test_any_option_of_any_policy_can_be_chosen(stand_in: Path, capfd: pytest.CaptureFixture[str]) -> None:
     run = ["run", str(stand_in), "--workers", "2", "--json", "out.json"]
     assert main([*run, "--policy", "delayed", "--delay", "auto", "--option", "push=4"]) == 0

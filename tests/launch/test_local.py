@@ -58,6 +58,11 @@ def test_every_place_says_whether_memory_may_be_shared(script: Script, screen: K
     assert [place_in(line)["tcp"] for line in screen.out] == [tcp] * 3
 
 
+def test_every_place_says_how_bulk_is_compressed(script: Script, screen: Kept) -> None:
+    assert run(RunOptions(script=script(GOOD), workers=2, compress="int8"), screen).code == 0
+    assert [place_in(line)["compress"] for line in screen.out] == ["int8"] * 3
+
+
 def test_the_speeds_are_given_and_noted(script: Script, screen: Kept) -> None:
     result = run(RunOptions(script=script(GOOD), workers=2, speeds=(3, 1)), screen)
     assert result.code == 0

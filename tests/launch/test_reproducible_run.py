@@ -37,6 +37,13 @@ def test_other_runs_keep_their_environment(script: Script, screen: Kept, monkeyp
     assert len([line for line in screen.out if "0 ['1', None, None, None]" in line]) == 3
 
 
+def test_nothing_must_be_left_out(script: Script) -> None:
+    balanced = PolicyChoice("balanced", {"bound": 0})
+    with pytest.raises(LaunchError, match="depends on who has sent what"):
+        RunOptions(script=script(TELL), policy=balanced, micro_batch=8, compress="bf16").check()
+    RunOptions(script=script(TELL), policy=balanced, micro_batch=8).check()
+
+
 @pytest.mark.parametrize("policy", [PolicyChoice(), PolicyChoice("synchronous")])
 def test_time_must_decide_nothing(script: Script, policy: PolicyChoice) -> None:
     with pytest.raises(LaunchError, match="balanced with bound 0"):

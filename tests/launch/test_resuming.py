@@ -60,7 +60,7 @@ def with_keys(folder: Path) -> Place:
     """A run that was begun with ``evener serve``: the server's place in it."""
     made = folder / "keys"
     keys.make(made, ["laptop"])
-    place = msgspec.structs.replace(PLACE, token="", keys=str(made), compare_data="length")
+    place = msgspec.structs.replace(PLACE, token="", keys=str(made), compare_data="length", compress="auto")
     keep(folder / "one", place=place)
     record(folder / "one")
     return place
@@ -73,14 +73,21 @@ def test_a_server_keeps_its_keys_its_port_and_its_run(
     place = with_keys(tmp_path)
     assert main(["serve", str(script(SHOW % FINISHED)), "--resume", str(tmp_path / "one")]) == 0
     (resumed,) = (place_in(line) for line in capfd.readouterr().out.splitlines() if "{" in line)
-    for name in ("run", "address", "keys", "workers", "seed", "compare_data"):
+    for name in ("run", "address", "keys", "workers", "seed", "compare_data", "compress"):
         assert resumed[name] == getattr(place, name), name
     assert resumed["policy"] == {"name": "stale", "options": {"bound": 2}}
     assert (resumed["role"], resumed["resume"]) == ("server", str(tmp_path / "one"))
 
 
 @pytest.mark.parametrize(
-    "words", [["--policy", "synchronous"], ["--listen", "127.0.0.1:4001"], ["--seed", "4"], ["--record", "other"]]
+    "words",
+    [
+        ["--policy", "synchronous"],
+        ["--listen", "127.0.0.1:4001"],
+        ["--seed", "4"],
+        ["--record", "other"],
+        ["--compress", "bf16"],
+    ],
 )
 def test_what_is_fixed_cannot_be_changed_with_keys_either(
     script: Script, tmp_path: Path, capsys: Any, words: list[str]
@@ -100,7 +107,15 @@ def test_each_verb_goes_on_with_what_it_began(script: Script, tmp_path: Path, ca
 
 
 @pytest.mark.parametrize(
-    "words", [["--policy", "synchronous"], ["--seed", "4"], ["--port", "4001"], ["--record", "other"], ["--bound", "1"]]
+    "words",
+    [
+        ["--policy", "synchronous"],
+        ["--seed", "4"],
+        ["--port", "4001"],
+        ["--record", "other"],
+        ["--bound", "1"],
+        ["--compress", "int8"],
+    ],
 )
 def test_what_is_fixed_cannot_be_changed(script: Script, tmp_path: Path, capsys: Any, words: list[str]) -> None:
     keep(tmp_path / "one")

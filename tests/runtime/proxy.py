@@ -5,16 +5,25 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 
 
 class Proxy:
-    """Passes on what comes, and can cut one kind of connection alone."""
+    """Passes on what comes, and can cut one kind of connection alone.
+
+    Attributes:
+        up: bytes that went by to the server.
+        rate: bytes per second that it lets through to the worker; ``None``: all.
+    """
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.address = f"tcp://127.0.0.1:{self._listening.getsockname()[1]}"
+        self.up = 0
+        self.rate: float | None = None
         self._kinds: dict[socket.socket, str] = {}
+        self._counting = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -41,6 +50,11 @@ class Proxy:
                     for kind in ("bulk", "control"):
                         if b"/" + kind.encode() in begun:
                             self._kinds[near] = kind
+                if one is near:
+                    with self._counting:
+                        self.up += len(data)
+                elif self.rate is not None:
+                    time.sleep(len(data) / self.rate)
                 other.sendall(data)
         except OSError:
             pass

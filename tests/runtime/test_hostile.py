@@ -182,6 +182,8 @@ LIES: dict[str, tuple[p.Message, str]] = {
     "a goodbye without end": (p.Leave("x" * 100_000), "a name or reason of 100000"),
     "CPU time of nobody": (p.Alive(float("inf")), "no number of seconds"),
     "absurd pace": (p.Ready(0, 1e300, 1), "nothing computes"),
+    "no time of packing": (p.Ready(0, 1.0, 1, transfer_s=0.1, packing_s=float("nan")), "no number of seconds"),
+    "no base": (p.Pull(0, base=-2), "there is no version -2"),
     "a number of worker": (p.Hello(p.PROTOCOL, "run", 2**60, [], "host", 1, "cpu"), "there is no worker"),
     "memory with something in it": (
         p.Hello(p.PROTOCOL, "run", 1, [], "host", 1, "cpu", p.Offer(1, 1, b"k", 2**40)),

@@ -30,6 +30,7 @@ SPECIAL = {
 }
 PLAIN = {
     "int": NUMBERS,
+    "int | None": NUMBERS | st.none(),
     "float": FLOATS,
     "float | None": FLOATS | st.none(),
     "str": st.text(),
