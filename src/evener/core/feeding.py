@@ -26,8 +26,9 @@ class Feeder:
         self._policy = policy
         self._out = out
         self._hungry: set[int] = set()
-        self._passed: set[int] = set()
+        self._passed: dict[object, set[int]] = {}  # by what the policy's answer hinges on
         self._passed_since = 0.0
+        self._again = False
 
     def offer(self, worker: int) -> None:
         """``worker`` may have room, or something for it may be there."""
@@ -39,11 +40,15 @@ class Feeder:
 
     def offer_again(self) -> None:
         """Whom the policy has passed over may be the best placed by now."""
-        self._hungry |= self._passed
+        self._again = True
 
     def left(self, worker: int) -> None:
         """It is gone."""
         self._hungry.discard(worker)
+        for hinge, passed in list(self._passed.items()):
+            if hinge is not None and worker in passed:
+                passed.discard(worker)
+                self._passed.setdefault(None, set()).add(worker)
 
     def deadline(self) -> float | None:
         """When to :meth:`offer_again` although nothing happened."""
@@ -51,14 +56,18 @@ class Feeder:
 
     def feed(self, now: float) -> None:
         """Offer each worker that may have room a ticket: those that idle first, then by id."""
-        if not self._hungry:
-            if not self._passed:
-                self._passed_since = now
-            return
-        hungry = [m for w in self._hungry if (m := self._state.members.get(w)) and not m.absent]
-        self._passed -= self._hungry
+        if self._again:
+            self._again = False
+            self._ask_again(now)
+        if self._passed:
+            for passed in self._passed.values():
+                passed -= self._hungry
+            self._passed = {hinge: passed for hinge, passed in self._passed.items() if passed}
         if not self._passed:
             self._passed_since = now
+        if not self._hungry:
+            return
+        hungry = [m for w in self._hungry if (m := self._state.members.get(w)) and not m.absent]
         self._hungry.clear()
         if len(hungry) > 1:
             hungry.sort(key=lambda m: (len(m.tickets), m.worker))
@@ -68,10 +77,25 @@ class Feeder:
                 if wanted is None or (wanted.min_version > self._state.version and self._waits(member)):
                     # What is free now was left to somebody better placed, who may yet stall: ask again, when
                     # something arrives or some time has passed. At every event it would cost the square of the members.
-                    if any(lot.free for lot in self._state.ledger.lots.values()):
-                        self._passed.add(member.worker)
+                    if self._anything_free():
+                        waits = wanted is not None or self._waits(member)
+                        hinge = None if waits else self._policy.hinges(self._state, now)
+                        self._passed.setdefault(hinge, set()).add(member.worker)
                     break
                 self._grant(member, wanted.lot, wanted.size, wanted.min_version, now)
+
+    def _ask_again(self, now: float) -> None:
+        """Of those passed over, whoever may be answered otherwise by now is hungry; the others stay where they are."""
+        self._passed_since = now
+        if not self._anything_free():
+            self._passed.clear()
+            return
+        hinge = self._policy.hinges(self._state, now) if self._passed else None
+        for old in [old for old in self._passed if old is None or old != hinge]:
+            self._hungry |= self._passed.pop(old)
+
+    def _anything_free(self) -> bool:
+        return any(lot.free for lot in self._state.ledger.lots.values())
 
     def _has_room(self, member: Member) -> bool:
         """One ticket under way and ``lookahead`` in the queue; one more may wait for a version to come.

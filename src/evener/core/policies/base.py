@@ -69,6 +69,13 @@ class Policy(ABC):
         told by :meth:`granted`.
         """
 
+    def hinges(self, state: RunState, now: float) -> object:
+        """What ``None`` hinges on: as long as this is the same, who was passed over would be again, and is not asked.
+
+        ``None``, the default: on everything. What is free need not be part of it, nor a worker's own tickets.
+        """
+        return None
+
     def granted(self, state: RunState, member: Member, lot: Lot) -> None:
         """``member`` was given what :meth:`assign` said."""
 

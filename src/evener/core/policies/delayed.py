@@ -4,32 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..ledger import Ticket, TicketState
 from ..members import Member
 from ..monitor import Monitor
 from ..state import RunState
+from ..window import Window
 from .base import Late, whole
 from .per_push import AUTO, PerPush
-
-
-@dataclass(slots=True)
-class Window:
-    """What lies between two barriers.
-
-    Attributes:
-        version: that all began with.
-        opened: when, in seconds.
-        pushes: settled pushes of each worker that takes part: its clock.
-        closing: since when nothing more is begun.
-    """
-
-    version: int = 0
-    opened: float = 0.0
-    pushes: dict[int, int] = field(default_factory=dict)
-    closing: float | None = None
 
 
 class Delayed(PerPush):
@@ -62,7 +45,9 @@ class Delayed(PerPush):
         self.delay = delay if delay == AUTO else whole("delay", delay, 1, "pushes (or the word 'auto')")
         self.limit = 1
         self._monitor = Monitor()
-        self._window = Window()
+        self._window = Window(0, 0.0, ())
+        self._foreseen: tuple[int, int | None] | None = None  # size of a push; the state, of a guess
+        self._cleared = False  # nothing is out any more that the closing window has no use for
 
     def start_from(self, state: RunState, member: Member, size: int, now: float) -> int | None:
         """The window's version; ``None``: no more pushes of this worker in this window."""
@@ -80,11 +65,24 @@ class Delayed(PerPush):
             self._monitor.begins(member.worker, now)
         return window.version
 
+    def hinges(self, state: RunState, now: float) -> object:
+        """On the window, and as long as that is open, on its end, which recedes while somebody is late."""
+        window, lot = self._window, self.oldest(state)
+        if not state.ledger.tickets:
+            return None  # the next one is opened by whoever asks
+        if window.closing is not None:
+            return window
+        if lot is None or lot.free <= self.size(state) * len(state.members):
+            return None  # the last push of an epoch may be smaller, and soon be done
+        end = self._foresee(state).promised(now)
+        return None if end is None else (window, self.size(state), end)
+
     # The window ---------------------------------------------------------------------------------------------
 
     def _open(self, state: RunState, now: float) -> None:
         team = state.active()
-        self._window = Window(state.issued, now, {member.worker: 0 for member in team})
+        self._window = Window(state.issued, now, [member.worker for member in team])
+        self._foreseen, self._cleared = None, False
         if isinstance(self.delay, int):
             self.limit = self.delay
             return
@@ -96,16 +94,17 @@ class Delayed(PerPush):
         seconds = self._push_seconds(member, size)
         since = self._monitor.since(member.worker)
         ready = now if since is None else since + len(member.tickets) * seconds
-        return max(ready, now) + seconds <= self._end(state, now) + seconds / 2
+        return max(ready, now) + seconds <= self._foresee(state).end(now) + seconds / 2
 
-    def _end(self, state: RunState, now: float) -> float:
-        """When the last of the first pushes should land. Who is late is expected to be late by as much again."""
-        end = now
-        for worker, made in self._window.pushes.items():
-            if not made:
-                due = self._window.opened + self._push_seconds(state.members[worker], self.size(state))
-                end = max(end, due, 2 * now - due)
-        return end
+    def _foresee(self, state: RunState) -> Window:
+        """The window, with its end foreseen: once, unless that is a guess."""
+        window, size = self._window, self.size(state)
+        if self._foreseen != (size, None) and self._foreseen != (size, state.changes):
+            waits_for = [state.members[worker] for worker in window.waits_for()]
+            window.expect((window.opened + self._push_seconds(member, size), member.worker) for member in waits_for)
+            guess = any(self._monitor.seconds(member.worker, size) is None for member in waits_for)
+            self._foreseen = size, state.changes if guess else None
+        return window
 
     def _push_seconds(self, member: Member, size: int) -> float:
         """``p_i``: from one push to the next, as measured; before that, what its pace promises."""
@@ -114,35 +113,32 @@ class Delayed(PerPush):
             return measured
         return size / member.pace.value + member.uplink.value
 
-    def _landed(self, now: float) -> None:
-        if self._window.pushes and all(self._window.pushes.values()) and self._window.closing is None:
-            self._window.closing = now
-
     def settled(self, state: RunState, member: Member, samples: int, now: float) -> None:
         """Count it; the slowest's closes the window."""
         self._monitor.landed(member.worker, samples, now)
-        if member.worker in self._window.pushes:
-            self._window.pushes[member.worker] += 1
-        self._landed(now)
+        self._window.landed(member.worker, now)
 
     def went(self, state: RunState, member: Member, now: float) -> None:
         """Nobody waits for it any more."""
         self._monitor.forget(member.worker)
-        self._window.pushes.pop(member.worker, None)
-        self._landed(now)
+        self._window.left(member.worker, now)
 
     # What was granted ahead and not begun when the window closes goes back --------------------------------------
 
     def deadline(self, state: RunState) -> float | None:
         """At once, if there is such a ticket."""
-        return self._window.closing if self._unstarted(state) else None
+        if self._window.closing is None or self._cleared:
+            return None
+        self._cleared = not self._unstarted(state)  # and nothing is granted before the next window
+        return None if self._cleared else self._window.closing
 
     def late(self, state: RunState, now: float) -> Sequence[Late]:
         """Take it back: it could not land in time."""
+        if self._window.closing is None or self._cleared:
+            return ()
         return [Late(ticket) for ticket in self._unstarted(state)]
 
-    def _unstarted(self, state: RunState) -> list[Ticket]:
-        if self._window.closing is None:
-            return []
+    @staticmethod
+    def _unstarted(state: RunState) -> list[Ticket]:
         tickets = state.ledger.tickets.values()
         return [ticket for ticket in tickets if ticket.state is TicketState.QUEUED and ticket.revoked is None]

@@ -52,6 +52,10 @@ class Stale(PerPush):
         """Whether ``member`` may compute at ``clock``."""
         return clock - self._slowest <= self.bound
 
+    def hinges(self, state: RunState, now: float) -> object:
+        """Who is too far ahead is so until the slowest gets on."""
+        return self._slowest
+
     # The clocks ---------------------------------------------------------------------------------------------
 
     def came(self, state: RunState, member: Member, now: float) -> None:
