@@ -19,7 +19,6 @@ MAY = {
     "trace/writer.py": "the date in the record",
     "training/checkpoint.py": "the date in a checkpoint",
     "training/joining.py": "when the process began, for the record",
-    "training/working.py": "how long the probe took, for the record",
 }
 
 WALL = {"time.time", "time.time_ns", "time.localtime", "time.gmtime", "datetime.now", "datetime.utcnow", "date.today"}

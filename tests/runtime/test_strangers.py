@@ -106,8 +106,8 @@ def test_strangers(launch: Launch, context: zmq.Context[Any]) -> None:
     assert [stranger.poll(0) for stranger in strangers] == [0, 0, 0]
     counted_once(run, "balanced")
     assert {event.worker for event in run.events(e.Joined)} == {0, 1}
-    texts = [note.text for note in run.notes(WarningNote)]
-    assert "refused: a connection without this run's token (from 127.0.0.1)" in texts
+    # Several kinds of them at once may share a line.
+    assert any("a connection without this run's token" in note.text for note in run.notes(WarningNote))
 
 
 HANGING = """
