@@ -48,9 +48,11 @@ keep(weights=state(model))
 """
 
 
-def with_keys(launch: Launch, *names: str, host: str = "127.0.0.1", **place: object) -> tuple[Run, Path]:
-    """A run whose server has keys, and its folder of them."""
-    run = launch(SCRIPT, start=False, gates=["here", "go on"], workers=1, policy="asynchronous")
+def with_keys(
+    launch: Launch, *names: str, host: str = "127.0.0.1", workers: int = 1, **place: object
+) -> tuple[Run, Path]:
+    """A run whose server has keys, which begins when ``workers`` are there; and its folder of them."""
+    run = launch(SCRIPT, start=False, gates=["here", "go on"], workers=workers, policy="asynchronous")
     folder = run.folder / "keys"
     keys.make(folder, list(names))
     run.place = msgspec.structs.replace(run.place, address=run.place.address.replace("127.0.0.1", host), token="")
@@ -60,7 +62,7 @@ def with_keys(launch: Launch, *names: str, host: str = "127.0.0.1", **place: obj
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
 def test_a_run_with_keys(launch: Launch, host: str) -> None:
-    run, folder = with_keys(launch, "desktop", "laptop", host=host)
+    run, folder = with_keys(launch, "desktop", "laptop", host=host, workers=2)
     for index, name in enumerate(("desktop", "laptop")):
         run.worker(index, keys=str(folder / name), run="")
     run.succeed()
