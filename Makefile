@@ -1,6 +1,8 @@
 # Two commands: `make demo` and `make test`. Each makes its own virtual environment with pip.
 PYTHON ?= python3
 VENV := .venv
+# Tests and benchmarks start processes by the hundred: let each find the sources compiled.
+unexport PYTHONDONTWRITEBYTECODE
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 

@@ -39,8 +39,15 @@ def test_an_example_is_short_and_runs_alone():
     assert "test_accuracy" in output
 
 
-def test_importing_evener_costs_little_beyond_torch():
-    # CPU seconds: what else the machine does is not to count.
-    code = "import time, torch; a = time.process_time(); import evener; evener.join; print(time.process_time() - a)"
-    seconds = [float(subprocess.check_output([sys.executable, "-c", code], text=True)) for _ in range(3)]
-    assert statistics.median(seconds) < 0.3
+def test_importing_evener_costs_little_beside_torch():
+    # CPU seconds, and beside torch's own: what else the machine does, and how fast it is, is not to count.
+    code = """
+from time import process_time
+start = process_time()
+import torch
+between = process_time()
+import evener; evener.join
+print((process_time() - between) / (between - start))
+"""
+    shares = [float(subprocess.check_output([sys.executable, "-c", code], text=True)) for _ in range(3)]
+    assert statistics.median(shares) < 0.25

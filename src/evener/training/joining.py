@@ -1,7 +1,8 @@
 """Taking a place in a run.
 
 The same script runs in every process. What a process does is decided by its place in the run: one environment
-variable, set by evener's launcher; or those of torchrun, Slurm and the like. Without any it is plain training.
+variable, set by evener's launcher; or those of torchrun, Slurm and the like. Without any it is plain training. What
+only one place needs is imported when that place is taken: a worker loads neither the server nor the simulator.
 """
 
 from __future__ import annotations
@@ -31,11 +32,7 @@ from .chance import Seeds, set_seed
 from .errors import ScriptError, ScriptValueError, in_a_line
 from .group import Group
 from .heap import keep_freed_memory
-from .measuring import LimitSession
-from .profiling import ProfileSession
-from .serving import ServerSession
 from .session import Session
-from .simulated import SimulatedSession
 from .working import WorkerSession
 
 _PLAIN = (RunError, KeysError, AddressError, EngineError, OpenAddressError, PortInUseError)
@@ -140,15 +137,23 @@ def take(place: Place, plain_outside: bool = False, local: int = 0, group: Group
     # torch knows no read-only tensors and warns that what arrived, or is shared, could be written to. It is only read.
     warnings.filterwarnings("ignore", message="The given buffer is not writable")
     if place.role == "server":
-        return ServerSession(place, choose_device("cpu" if not place.device else place.device), plain_outside)
+        from .serving import ServerSession
+
+        return ServerSession(place, choose_device(place.device or "cpu"), plain_outside)
     if place.role == "simulated":
-        return SimulatedSession(place, choose_device("cpu" if not place.device else place.device))
+        from .simulated import SimulatedSession
+
+        return SimulatedSession(place, choose_device(place.device or "cpu"))
     if place.role == "limit":
+        from .measuring import LimitSession
+
         return LimitSession(place, choose_device(place.device))
     return WorkerSession(place, choose_device(place.device, local), plain_outside, group)
 
 
 def _to_measure(request: Request) -> Session:
+    from .profiling import ProfileSession
+
     if request.threads:
         torch.set_num_threads(request.threads)
     keep_freed_memory()  # as a worker does
