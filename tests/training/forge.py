@@ -48,6 +48,8 @@ def serve() -> dict[str, Any] | None:
                 if pid == 0:
                     signal.set_wakeup_fd(-1)
                     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                    # Tests that a shell runs in the background ignore Ctrl-C; scripts must not.
+                    signal.signal(signal.SIGINT, signal.default_int_handler)
                     os.close(bell)
                     os.close(clapper)
                     return dict(json.loads(order))
