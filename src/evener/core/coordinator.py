@@ -31,6 +31,9 @@ REMEMBERED = 64
 PROGRESS = (e.Started, e.Computed, e.Declined, e.Arrived)
 """What only a worker says that does not hang."""
 
+REPORTS = (e.Started, e.Computed, e.Received)
+"""What ends no position and makes no version, so that no lot or epoch can be opened or closed after it."""
+
 GUESS = 100.0
 """Samples/s of a worker about which nothing is known yet."""
 
@@ -67,6 +70,7 @@ class Coordinator:
         self._wanted = settings.workers if past is None else 1
         self._first_join: float | None = None
         self._begun = False
+        self._steady = False  # nothing was closed since it was last seen what can be opened
         self._stepping: Lot | None = None
         options = {name: getattr(policy, name, None) for name in inspect.signature(type(policy)).parameters}
         state, out = self.state, self._out
@@ -92,7 +96,9 @@ class Coordinator:
         self.state.changes += 1
         if not self.finished:
             self._hear(event, now)
-            if not self.finished:
+            if self._steady and isinstance(event, REPORTS) and not self._course.owed:
+                self._feeder.feed(now)
+            elif not self.finished:
                 self._advance(now)
         return list(self._out)
 
@@ -226,6 +232,7 @@ class Coordinator:
             if not self.state.members or (len(self.state.members) < self._wanted and not waited):
                 return
             self._begun = True
+        self._steady = True
         for lot in self._course.open_lots(self._out):
             self._choose_sitters()
             self._out.extend(self.policy.opened(self.state, lot))
@@ -254,6 +261,7 @@ class Coordinator:
     def _close_lots(self) -> None:
         if not self.policy.collects:
             for whole in [lot for lot in self.state.ledger.lots.values() if lot.complete]:
+                self._steady = False
                 self.state.ledger.close_lot(whole)
                 self.policy.closed(self.state, whole)
             return

@@ -46,6 +46,11 @@ class Course:
         )
         return Standing(self._state.version, self._ended, epochs, tuple(sorted(self._snapshots)), policy=policy)
 
+    @property
+    def owed(self) -> bool:
+        """The script on the server owes a snapshot, for which the next epoch may have to wait."""
+        return bool(self._snapshots)
+
     def drawn(self, epoch: int, positions: int) -> None:
         """The order of ``epoch`` exists."""
         self._drawing = False
