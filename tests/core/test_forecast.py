@@ -42,7 +42,7 @@ class Forgetful(Balanced):
     """Looks at everything anew for each question."""
 
     def _look(self, state: RunState) -> Team:
-        self._seen = -1
+        self._team = self._same = None
         return super()._look(state)
 
 
@@ -124,7 +124,7 @@ def seen(
     forecast = Forecast(state, Team(state), 3.0, 1, set(runners))
     return [
         (step.lot.index, pytest.approx(mine[0]), pytest.approx(close))
-        for step, mine, close in forecast.steps(state.members[worker])
+        for step, mine, close in forecast.steps(state.members[worker], 3.0)
     ]
 
 

@@ -78,8 +78,9 @@ class Feeder:
                     # What is free now was left to somebody better placed, who may yet stall: ask again, when
                     # something arrives or some time has passed. At every event it would cost the square of the members.
                     if self._anything_free():
-                        waits = wanted is not None or self._waits(member)
-                        hinge = None if waits else self._policy.hinges(self._state, now)
+                        hinge = self._policy.hinges(self._state, now)
+                        if hinge is not None and (wanted is not None or self._waits(member)):
+                            hinge = hinge, self._state.version
                         self._passed.setdefault(hinge, set()).add(member.worker)
                     break
                 self._grant(member, wanted.lot, wanted.size, wanted.min_version, now)
@@ -90,9 +91,15 @@ class Feeder:
         if not self._anything_free():
             self._passed.clear()
             return
-        hinge = self._policy.hinges(self._state, now) if self._passed else None
-        for old in [old for old in self._passed if old is None or old != hinge]:
+        if not self._passed:
+            return
+        hinge = self._policy.hinges(self._state, now)
+        same = (hinge, (hinge, self._state.version)) if hinge is not None else ()
+        for old in [old for old in self._passed if old not in same]:
             self._hungry |= self._passed.pop(old)
+        for worker in self._policy.best_placed(self._state):
+            if any(worker in passed for passed in self._passed.values()):
+                self._hungry.add(worker)
 
     def _anything_free(self) -> bool:
         return any(lot.free for lot in self._state.ledger.lots.values())

@@ -5,56 +5,77 @@ Every question of a round of assignments is about the same moment, so what they 
 
 from __future__ import annotations
 
+import heapq
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from functools import cached_property
 
 from . import plan
 from .ledger import Lot
 from .members import Member
 from .plan import Basin
-from .state import RunState
+from .state import FEW, RunState
 
 
 class Team:
     """The members that take part, by id.
+
+    Args:
+        state: at present.
+        same: an earlier team of the same members, if they are.
 
     Attributes:
         members: those that do not sit out and are not absent.
         sizes: of the tickets that they are given, ascending.
     """
 
-    def __init__(self, state: RunState) -> None:
+    def __init__(self, state: RunState, same: Team | None = None) -> None:
         batch, micro_batch = state.settings.batch, state.settings.micro_batch
-        self.members = state.active()
+        if same is None:
+            self.members = state.active()
+            self.sizes = (min(micro_batch, batch),) if micro_batch else plan.ladder(batch, max(1, len(self.members)))
+            self._places = {member.worker: place for place, member in enumerate(self.members)}
+        else:
+            self.members, self.sizes, self._places = same.members, same.sizes, same._places
         self.paces = [member.pace.value for member in self.members]
-        self.sizes = (min(micro_batch, batch),) if micro_batch else plan.ladder(batch, max(1, len(self.members)))
         self._batch = batch
-        self._places = {member.worker: place for place, member in enumerate(self.members)}
 
     def others_pace(self, member: Member) -> float:
         """Samples/s of all but ``member``."""
-        return sum(_without(self.paces, self._places.get(member.worker)))
+        place = self._places.get(member.worker)
+        return self._pace - (0.0 if place is None else self.paces[place])
 
     def others_step(self, member: Member) -> float:
         """Seconds that all but ``member`` compute for a batch; never (``inf``) where there is nobody else."""
         place = self._places.get(member.worker)
-        others = _without(self.paces, place)
-        if not others:
+        if not self.paces or (place is not None and len(self.paces) == 1):
             return math.inf
         # Nor can they cut tickets smaller than the smallest.
         whole = self._whole_by_all if place is None else self._whole_by_others[place]
-        return max(self._batch / sum(others), whole)
+        return max(self._batch / max(self.others_pace(member), 1e-9), whole)
 
     def others_trip(self, member: Member) -> float:
         """Seconds of transfers, to and from the nearest of all but ``member``; 0 where there is nobody else."""
-        return min(_without(self.trips, self._places.get(member.worker)), default=0.0)
+        first, second = self._nearest
+        mine = self._places.get(member.worker)
+        nearest = second if mine is not None and self.trips[mine] == first else first
+        return nearest if nearest < math.inf else 0.0
+
+    @cached_property
+    def _pace(self) -> float:
+        return sum(self.paces)
 
     @cached_property
     def trips(self) -> list[float]:
         """Seconds of each one's transfers, to and from it."""
         return [member.downlink.value + member.uplink.value for member in self.members]
+
+    @cached_property
+    def _nearest(self) -> tuple[float, float]:
+        """The two shortest of :attr:`trips`, which may be equal; infinite where there are fewer."""
+        first, second = heapq.nsmallest(2, [*self.trips, math.inf, math.inf])
+        return first, second
 
     @cached_property
     def _smallest(self) -> tuple[list[float], int]:
@@ -71,10 +92,6 @@ class Team:
         return plan.whole_tickets_without(*self._smallest)
 
 
-def _without(values: list[float], place: int | None) -> list[float]:
-    return values if place is None else values[:place] + values[place + 1 :]
-
-
 class Step:
     """An open step, if the one before it closes at ``begins``, as all see it who are busy until then.
 
@@ -82,32 +99,78 @@ class Step:
         lot: the step's.
         basins: who could begin on it and when, by id.
         landed: when the last of its tickets should be here.
+
+    Attributes:
+        few: so few could begin on it that each matters.
     """
 
     def __init__(self, lot: Lot, basins: list[Basin], landed: float) -> None:
         self.lot = lot
+        self.few = len(basins) <= FEW
         self._landed = landed
         self._basins = sorted(basins, key=plan.from_time)
         self._starts = [start for start, _, _ in self._basins]
+        self._first: dict[int, tuple[float, int, float]] = {}
 
     def close(self, mine: Basin) -> float:
         """When it closes, if ``mine`` is what the worker that asks could do."""
         at = bisect_left(self._starts, mine[0])
         if at < len(self._basins) and self._basins[at] == mine:
-            return self._close
+            return self.close_of_all
+        if not self.few:
+            return max(self._close_with(mine), self._landed)
         # It could begin sooner than the others think, or it sits out; and of equals it comes first.
         rivals = [basin for basin in self._basins if basin[2] != mine[2]]
         return max(plan.close_time([mine, *rivals], self.lot.free), self._landed)
 
+    def _close_with(self, mine: Basin) -> float:
+        """The close if ``mine`` is in the place of what was thought of that worker, who is one of many.
+
+        So nobody else begins, or is through, between this close and the other one.
+        """
+        start, pace, worker = mine
+        level = self.close_of_all
+        thought = self._begins.get(worker, math.inf)
+        more = pace * (max(0.0, level - start) - max(0.0, level - thought))
+        flow = self._flow + (0.0 if thought < level else pace)
+        return level - more / flow
+
     @cached_property
-    def _close(self) -> float:
+    def _begins(self) -> dict[int, float]:
+        return {worker: start for start, _, worker in self._basins}
+
+    @cached_property
+    def _flow(self) -> float:
+        """Samples/s of those who have begun when it closes."""
+        return sum([pace for start, pace, _ in self._basins if start < self.close_of_all])
+
+    @cached_property
+    def close_of_all(self) -> float:
+        """When it closes, as all see it who are busy until it begins."""
         return max(plan.close_time(self._basins, self.lot.free), self._landed)
 
     def lands_first(self, mine: Basin, smallest: int) -> bool:
         """Whether nobody could deliver what is left sooner: then it is this worker's, however small."""
         piece = min(self.lot.free, smallest)
-        landing = mine[0] + piece / mine[1]
-        return all(landing <= start + piece / pace or worker == mine[2] for start, pace, worker in self._basins)
+        first, whose, second = self._landings(piece)
+        if not self.few and whose == mine[2]:
+            return True  # by the forecast; time has passed since, for the others, too
+        return mine[0] + piece / mine[1] <= (second if whose == mine[2] else first)
+
+    def has_time_for(self, size: int) -> set[int]:
+        """Who could deliver ``size`` samples before it closes, and who could deliver what was asked for first."""
+        close = self.close_of_all
+        able = {worker for start, pace, worker in self._basins if pace * (close - start) >= size}
+        return able.union([whose for _, whose, _ in self._first.values()])
+
+    def _landings(self, piece: int) -> tuple[float, int, float]:
+        """When ``piece`` could be delivered first, by whom, and when by anybody else."""
+        if piece not in self._first:
+            landings = [(start + piece / pace, worker) for start, pace, worker in self._basins]
+            first, whose = min(landings, default=(math.inf, -1))
+            second = min((landing for landing, worker in landings if worker != whose), default=math.inf)
+            self._first[piece] = first, whose, second
+        return self._first[piece]
 
 
 class _Out:
@@ -115,15 +178,12 @@ class _Out:
 
     def __init__(self, lot: Lot, now: float, version: int) -> None:
         self.waiting: dict[int, int] = {}
-        self.stale = 0
         due = []
         for ticket in lot.tickets.values():
             if ticket.min_version > version:
                 self.waiting[ticket.worker] = self.waiting.get(ticket.worker, 0) + ticket.size
             if ticket.due is not None:
                 due.append(ticket.due)
-            if (ticket.min_version if ticket.version is None else ticket.version) < lot.index:
-                self.stale += ticket.size
         self.landed = max(due, default=now)
 
 
@@ -131,7 +191,7 @@ class Forecast:
     """Who could begin on which open step when, and when it closes.
 
     Args:
-        state: at present; a forecast holds as long as ``state.changes`` is the same.
+        state: at present; a forecast holds as long as ``state.glance`` is the same.
         team: who takes part.
         now: server time, seconds.
         reach: steps by which those who run ahead may be ahead.
@@ -144,57 +204,81 @@ class Forecast:
         self._now = now
         self._reach = reach
         self._runners = runners
-        self._out = {lot.index: _Out(lot, now, state.version) for lot in state.lots()}
-        self._ready = {member.worker: member.ready(now, state.version) for member in team.members}
+        self._out: dict[int, _Out] = {}
         self._steps: dict[tuple[int, float], Step] = {}
+        self._told = False
 
-    @property
+    @cached_property
     def promised(self) -> int:
         """Samples under way that may be stale."""
-        return sum(out.stale for out in self._out.values())
+        return sum(
+            ticket.size
+            for index, lot in self._state.ledger.lots.items()
+            for ticket in lot.tickets.values()
+            if (ticket.min_version if ticket.version is None else ticket.version) < index
+        )
+
+    @cached_property
+    def _ready(self) -> list[float]:
+        return [member.begins(self._now, self._state.version) for member in self._team.members]
+
+    def useful(self) -> set[int]:
+        """Who has time for a ticket of the step under way, by this forecast; said once."""
+        if self._told:
+            return set()
+        self._told = True
+        under_way = [step for step in self._steps.values() if step.lot.index <= self._state.version and step.lot.free]
+        return set().union(*(step.has_time_for(self._team.sizes[0]) for step in under_way))
 
     def least_late(self) -> float:
         """By how many seconds all who take part are late, at least."""
-        return min((late for _, late in self._ready.values()), default=math.inf)
+        late = (member.ready(self._now, self._state.version)[1] for member in self._team.members)
+        return min(late, default=math.inf)
 
-    def steps(self, member: Member) -> Iterator[tuple[Step, Basin, float]]:
+    def steps(self, member: Member, now: float) -> Iterator[tuple[Step, Basin, float]]:
         """Each step of which something is free, what ``member`` could do for it, and when it closes; oldest first.
 
         Until the step before closes the others are busy with it; ``member`` is through with its part of that.
         """
-        ready, _ = self._ready.get(member.worker) or member.ready(self._now, self._state.version)
-        close = self._now
-        for lot in self._state.lots():
-            mine = self._basin(member, lot, ready, close)
-            landed = self._out[lot.index].landed
-            if lot.free == 0 and mine[0] <= landed:
-                close = landed  # nothing is left to do but to wait
+        ready = member.begins(now, self._state.version)
+        close = begins = self._now
+        for lot in self._state.ledger.lots.values():
+            out = self._out.get(lot.index)
+            if out is None:
+                out = self._out[lot.index] = _Out(lot, self._now, self._state.version)
+            (mine,) = self._basins(lot, (member,), (ready,), close)
+            if lot.free == 0 and mine[0] <= out.landed:
+                close = begins = out.landed  # nothing is left to do but to wait
                 continue
-            step = self._step(lot, close)
+            step = self._step(lot, begins, out)
             close = step.close(mine)
+            begins = close if step.few else step.close_of_all
             if lot.free:
                 yield step, mine, close
 
-    def _step(self, lot: Lot, begins: float) -> Step:
+    def _step(self, lot: Lot, begins: float, out: _Out) -> Step:
         found = self._steps.get((lot.index, begins))
         if found is None:
-            basins = [
-                self._basin(member, lot, max(ready, begins), begins)
-                for member, (ready, _) in zip(self._team.members, self._ready.values(), strict=True)
-            ]
-            found = self._steps[lot.index, begins] = Step(lot, basins, self._out[lot.index].landed)
+            ready = [time if time > begins else begins for time in self._ready]
+            basins = self._basins(lot, self._team.members, ready, begins)
+            found = self._steps[lot.index, begins] = Step(lot, basins, out.landed)
         return found
 
-    def _basin(self, member: Member, lot: Lot, ready: float, close: float) -> Basin:
-        """When ``member``, idle from ``ready``, could begin on ``lot``, if the lot before it closes at ``close``."""
-        state = self._state
-        needs = lot.index - (self._reach if member.worker in self._runners else 0)
-        if needs > state.version:
-            ready = max(ready, close + member.downlink.value)
-        elif needs > member.version and (published := state.published.get(needs)) is not None:
-            ready = max(ready, published + member.downlink.value)
-        pace = member.pace.value
-        # What it has of this step already, and may not start yet, comes first.
-        if waiting := self._out[lot.index].waiting.get(member.worker):
-            ready += waiting / pace
-        return ready + member.uplink.value, pace, member.worker
+    def _basins(self, lot: Lot, members: Sequence[Member], ready: Sequence[float], close: float) -> list[Basin]:
+        """When ``members``, idle from ``ready``, could begin on ``lot``, if the lot before it closes at ``close``."""
+        index, version, published = lot.index, self._state.version, self._state.published
+        waiting, runners = self._out[index].waiting, self._runners
+        basins = []
+        for member, start in zip(members, ready, strict=True):
+            worker, pace = member.worker, member.pace.value
+            if index > member.version:  # it must wait for parameters, or part of the way to this step
+                needs = index - (self._reach if worker in runners else 0)
+                if needs > version:
+                    start = max(start, close + member.downlink.value)
+                elif needs > member.version and needs in published:
+                    start = max(start, published[needs] + member.downlink.value)
+                # What it has of this step already, and may not start yet, comes first.
+                if waiting and worker in waiting:
+                    start += waiting[worker] / pace
+            basins.append((start + member.uplink.value, pace, worker))
+        return basins

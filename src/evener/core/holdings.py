@@ -35,6 +35,7 @@ class Holdings:
     def answered(self, worker: int, ticket: int) -> None:
         """The worker is through with ``ticket``."""
         if (member := self._state.members.get(worker)) and member.lost.pop(ticket, None):
+            member.changed = True
             self._feeder.offer(worker)
 
     def settle(self, ticket: Ticket, fate: Fate) -> None:
@@ -48,9 +49,11 @@ class Holdings:
         self._forget(ticket)
         if member := self._state.members.get(ticket.worker):
             member.lost[ticket.id] = ticket
+            member.changed = True
         self._out.append(c.Returned(ticket.id, why))
         self._feeder.offer_all()
 
     def _forget(self, ticket: Ticket) -> None:
         if member := self._state.members.get(ticket.worker):
             member.tickets.pop(ticket.id, None)
+            member.changed = True

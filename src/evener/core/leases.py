@@ -100,6 +100,7 @@ class Leases:
             self._out.append(c.SitOut(member.worker, ""))
         for ticket in member.lost.values():
             ticket.due = None
+        member.changed = True
         self._feeder.offer(member.worker)
         self._policy.came(self._state, member, now)
 

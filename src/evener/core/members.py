@@ -24,6 +24,9 @@ no slower link. One that has is believed after a few of them."""
 FADE = 0.005
 """By what part a worker that gets nothing to do seems faster with each step, the first time."""
 
+ROUNDING = 1e-9
+"""Seconds by which sums of times may differ that are equal but for the order of their parts."""
+
 DEVIATION = 1.25
 """Standard deviation of a normal variable by its mean absolute deviation, which outliers move less: √(π/2)."""
 
@@ -69,6 +72,8 @@ class Member:
         times_out: how often it was found to be of no use, and had to sit out.
         absent: given up on, until it shows progress.
         pushed: number of its last push; they arrive in order, so what is not above it was heard before.
+        learnt: grows with what is known of its speed.
+        changed: something has changed since :meth:`begins` was last asked that its answer depends on, beside the time.
     """
 
     worker: int
@@ -90,9 +95,13 @@ class Member:
     times_out: int = 0
     absent: bool = False
     pushed: int = -1
+    changed: bool = True
+    learnt: int = 0
+    _outlook: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def learn(self, size: int, seconds: float) -> None:
         """A micro-batch of ``size`` samples took ``seconds``."""
+        self.learnt += 1
         if self.pace.known:
             self.noise.add(DEVIATION * abs(math.log(seconds / self.seconds(size))))
         self.pace.add(size / seconds)
@@ -113,8 +122,10 @@ class Member:
         Larger is usually faster, until caches or memory are too small.
         """
         known = {size: self.rates[size] for size in sizes if size in self.rates}
-        best = max(known, key=lambda size: known[size], default=sizes[-1])
-        return tuple(s for s in sizes if s <= best or known.get(s, math.inf) >= SLOWER * known[best])
+        if not known:
+            return sizes
+        best = max(known, key=known.__getitem__)
+        return tuple([s for s in sizes if s <= best or known.get(s, math.inf) >= SLOWER * known[best]])
 
     def fade(self) -> None:
         """It sits out for another step, or gets nothing: what is known of its speed grows old, and is believed less.
@@ -128,6 +139,8 @@ class Member:
             transfer.value /= faster
         self.rates.clear()
         self.recent.clear()
+        self.changed = True
+        self.learnt += 1
 
     def queued(self) -> list[Ticket]:
         """Tickets it has not started, oldest first."""
@@ -159,8 +172,33 @@ class Member:
                     ahead += ticket.size
         return at + late + ahead / pace, late
 
+    def begins(self, now: float, version: int) -> float:
+        """The time that :meth:`ready` says, found out anew only if it is late or has :attr:`changed`."""
+        if self.changed:
+            self.changed, self._outlook = False, self._look_out(version)
+        end, ahead, until = self._outlook
+        if now < until:
+            return (end if end > now else now) + ahead
+        return self.ready(now, version)[0]
+
+    def _look_out(self, version: int) -> tuple[float, float, float]:
+        """When what it has begun ends, how long the rest takes, and until when it is not late with any of it."""
+        pace = self.pace.value
+        end, ahead, until = -math.inf, 0, math.inf
+        for ticket in (*self.tickets.values(), *self.lost.values()):
+            if ticket.state is TicketState.STARTED and ticket.started is not None:
+                over = ticket.started + ticket.size / pace
+                end, until = max(end, over), min(until, over)
+            elif ticket.state is TicketState.QUEUED and ticket.min_version <= version:
+                if ticket.due is not None:
+                    until = min(until, ticket.due)
+                if ticket.id in self.tickets:
+                    ahead += ticket.size
+        return end, ahead / pace, until - ROUNDING
+
     def schedule(self, now: float, version: int) -> None:
         """Set when each of its tickets is due: in turn, at its own pace; a push waits for the last of its group."""
+        self.changed = True
         at, pace, uplink = now, self.pace.value, self.uplink.value
         tickets = list(self.tickets.values())
         # Called with every event of this worker. Most have one ticket under way and one in the queue.

@@ -43,8 +43,10 @@ class _Waits:
         self._state = state
         self._bound = bound
         lot = state.ledger.lots.get(state.version)
+        if lot is None or lot.free:
+            return
         present = [m for m in state.members.values() if not m.absent]
-        if lot is None or lot.free or not present:
+        if not present:
             return
         groups: dict[int, list[Ticket]] = {}
         for ticket in lot.tickets.values():

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import heapq
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
+from itertools import accumulate
+from operator import itemgetter, mul, sub
 from statistics import NormalDist
 
 USEFUL = 16
@@ -35,8 +37,8 @@ def ladder(batch: int, workers: int) -> tuple[int, ...]:
 
 
 def floor_to(sizes: Sequence[int], wanted: float) -> int:
-    """The largest of ``sizes`` that is at most ``wanted`` (the smallest if none is)."""
-    return max((size for size in sizes if size <= wanted), default=sizes[0])
+    """The largest of ``sizes`` (ascending) that is at most ``wanted`` (the smallest if none is)."""
+    return sizes[max(0, bisect_right(sizes, wanted) - 1)]
 
 
 CRUMBS = 1.25
@@ -68,20 +70,17 @@ def close_time(basins: Iterable[Basin], samples: float) -> float:
     >>> close_time([(0.0, 10, 0), (1.0, 10, 1)], 30)
     2.0
     """
-    flow = 0.0
-    placed = 0.0
-    level = 0.0
-    for start, pace, _ in sorted(basins, key=from_time):
-        if flow > 0:
-            placed_here = placed + flow * (start - level)
-            if placed_here >= samples:
-                break
-            placed = placed_here
-        level = start
-        flow += pace
-    if flow <= 0:
-        return float("inf")
-    return level + (samples - placed) / flow
+    ordered = sorted(basins, key=from_time)
+    if not ordered:
+        return math.inf
+    starts, paces, _ = zip(*ordered, strict=True)
+    flows = list(accumulate(paces))
+    # What is placed when the level reaches each start.
+    rises = map(sub, starts[1:], starts)
+    placed: list[float] = list(accumulate(map(mul, flows, rises), initial=0.0))
+    last = bisect_left(placed, samples, 1) - 1
+    level: float = starts[last] + (samples - placed[last]) / flows[last]
+    return level
 
 
 def whole_tickets(seconds: Sequence[float], tickets: int) -> float:

@@ -7,6 +7,12 @@ from dataclasses import dataclass, field
 from .ledger import Ledger, Lot
 from .members import Member
 
+FEW = 64
+"""Members up to which what follows from all of them is found out anew whenever anything changes."""
+
+PART = 16
+"""Of how many more one may change before it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -48,6 +54,20 @@ class RunState:
     issued: int = 0
     published: dict[int, float] = field(default_factory=dict)
     changes: int = 0
+
+    @property
+    def few(self) -> bool:
+        """So few members are there that each of them matters to the others."""
+        return len(self.members) <= FEW
+
+    @property
+    def glance(self) -> int:
+        """What is derived from all members holds as long as this is the same.
+
+        One of many moves the plan of all by about its part of them: with more than :data:`FEW` members a plan is kept
+        for some changes, so that what a change costs does not grow with their number.
+        """
+        return self.changes // max(1, (len(self.members) - FEW) // PART)
 
     def lots(self) -> list[Lot]:
         """Open lots, oldest first."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from .. import plan
@@ -29,6 +30,9 @@ FITS = 0.9
 
 COMEBACK = 0.9
 """Who sits out must fit better than that by this factor to be called back: it must not come and go."""
+
+AGAIN = 0.25
+"""Seconds after which all of many workers that were passed over are asked again."""
 
 BANK = 4.0
 """Steps' worth of unspent staleness budget that may be saved up for a hold-up."""
@@ -78,9 +82,13 @@ class Balanced(Policy):
         self._reach = 1 if bound == AUTO else self.most
         self._runners: set[int] = set()
         self._bank = 0.0
-        self._seen = -1
+        self._seen: tuple[int, int, int] | None = None
         self._team: Team | None = None
+        self._same: Team | None = None  # as long as its members are
         self._forecast: Forecast | None = None
+        self._sizes: dict[int, tuple[int, tuple[int, ...], tuple[int, ...]]] = {}
+        self._waited: tuple[int, int] | None = None
+        self._overdue: float | None = None
 
     @property
     def lots_ahead(self) -> int:  # type: ignore[override]
@@ -91,7 +99,10 @@ class Balanced(Policy):
 
     def assign(self, state: RunState, member: Member, now: float) -> Assignment | None:
         """A ticket of the first open step that leaves this worker a useful share."""
-        if not any(lot.free for lot in state.lots()):
+        for lot in state.ledger.lots.values():
+            if lot.free:
+                break
+        else:
             return None
         team, sizes = self._look(state), self._sizes_for(state, member)
         if self._forecast is None:
@@ -99,7 +110,7 @@ class Balanced(Policy):
         # Who sits out is of use again only when all others hang for longer than it needs.
         if member.sits_out and self._forecast.least_late() < sizes[0] / member.pace.value:
             return None
-        for step, mine, close in self._forecast.steps(member):
+        for step, mine, close in self._forecast.steps(member, now):
             start, pace, _ = mine
             part = pace / (pace + team.others_pace(member))
             share = plan.caution(part, member.noise.value) * pace * (close - start)
@@ -107,16 +118,35 @@ class Balanced(Policy):
             # The smaller a worker's part of the total pace, the more it would take from the others.
             if share < max(WORTHWHILE, 1 - part) * sizes[0] and not step.lands_first(mine, sizes[0]):
                 continue
-            return self._ticket(member, step.lot, share, sizes, self._forecast.promised)
+            return self._ticket(member, step.lot, share, sizes, self._forecast)
         return None
+
+    def hinges(self, state: RunState, now: float) -> object:
+        """On everything. Of many workers only the best placed are asked again all the time."""
+        if state.few:
+            return None
+        return state.version, int(now / AGAIN)
+
+    def best_placed(self, state: RunState) -> Iterable[int]:
+        """Who has time for a ticket, by the last forecast."""
+        return () if self._forecast is None or state.few else self._forecast.useful()
 
     def _look(self, state: RunState) -> Team:
         """Who takes part; looked up again, and forecast again, where something has changed."""
-        if self._team is None or self._seen != state.changes:
-            self._seen, self._team, self._forecast = state.changes, Team(state), None
+        seen = state.glance, state.version, len(state.ledger.lots)
+        if self._team is None or self._seen != seen:
+            self._seen, self._team, self._forecast = seen, Team(state, self._same), None
+            self._same = self._team
         return self._team
 
-    def _ticket(self, member: Member, lot: Lot, share: float, sizes: Sequence[int], promised: int) -> Assignment:
+    def came(self, state: RunState, member: Member, now: float) -> None:
+        """There is another team."""
+        self._same = self._team = None
+        self._sizes.pop(member.worker, None)
+
+    went = came
+
+    def _ticket(self, member: Member, lot: Lot, share: float, sizes: Sequence[int], forecast: Forecast) -> Assignment:
         size = plan.ticket_size(sizes, share, lot.free, FRACTION)
         if member.version >= lot.index:
             return Assignment(lot, size, lot.index)
@@ -124,17 +154,23 @@ class Balanced(Policy):
         # then on no more than the wait is worth: what began stale stays stale.
         hide = min(plan.floor_to(sizes, min(share, member.pace.value * member.turn.value)), lot.free)
         first = not any(t.lot is lot for t in member.tickets.values())
-        if (first and member.worker in self._runners) or self._bank - promised >= hide:
+        if (first and member.worker in self._runners) or self._bank - forecast.promised >= hide:
             if lot.free - hide < sizes[0]:
                 hide = lot.free if lot.free <= 1.5 * sizes[0] else hide
+            forecast.promised += hide
             return Assignment(lot, hide, max(0, lot.index - self._reach))
         return Assignment(lot, size, lot.index)
 
     def _sizes_for(self, state: RunState, member: Member) -> tuple[int, ...]:
         """The ladder without what does not suit this worker: too large to be efficient, or too short for a ticket."""
-        sizes = member.efficient(self._look(state).sizes)
-        shortest = plan.floor_to(sizes, min(member.pace.value * SHORTEST, state.settings.batch / 16))
-        return tuple(size for size in sizes if size >= shortest)
+        ladder = self._look(state).sizes
+        known, of, found = self._sizes.get(member.worker, (-1, (), ()))
+        if known != member.learnt or of is not ladder:
+            sizes = member.efficient(ladder)
+            shortest = plan.floor_to(sizes, min(member.pace.value * SHORTEST, state.settings.batch / 16))
+            found = sizes[bisect_left(sizes, shortest) :]
+            self._sizes[member.worker] = member.learnt, ladder, found
+        return found
 
     # The staleness budget -----------------------------------------------------------------------------------
 
@@ -203,6 +239,12 @@ class Balanced(Policy):
 
         It fits into a step, or, started a step early, into two of them, if the staleness budget has that much to spare.
         """
+        why = self._useless(state, member)
+        if bool(why) != member.sits_out:
+            self._same = self._team = None
+        return why
+
+    def _useless(self, state: RunState, member: Member) -> str:
         seconds, step, fits = self._fit(state, member)
         if fits:
             return ""
@@ -220,10 +262,17 @@ class Balanced(Policy):
 
     def deadline(self, state: RunState) -> float | None:
         """When the earliest ticket of the step under way counts as late, once nothing of it is left to hand out."""
-        return first_overdue(state, self.most)
+        lot = state.ledger.lots.get(state.version)
+        if lot is None or lot.free:
+            return None
+        seen = lot.index, state.glance  # a deadline that comes too soon costs a look
+        if self._waited != seen:
+            self._waited, self._overdue = seen, first_overdue(state, self.most)
+        return self._overdue
 
     def late(self, state: RunState, now: float) -> list[Late]:
         """Move what can move, free what cannot; take back what was not started."""
+        self._waited = None
         remedies: list[Late] = []
         for group in overdue(state, self.most, now):
             taken = sum(remedy.ticket.size for remedy in remedies if remedy.to)

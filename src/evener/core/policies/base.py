@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -75,6 +75,10 @@ class Policy(ABC):
         ``None``, the default: on everything. What is free need not be part of it, nor a worker's own tickets.
         """
         return None
+
+    def best_placed(self, state: RunState) -> Iterable[int]:
+        """Workers that are asked again all the same, if they were passed over."""
+        return ()
 
     def granted(self, state: RunState, member: Member, lot: Lot) -> None:
         """``member`` was given what :meth:`assign` said."""

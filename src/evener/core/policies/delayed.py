@@ -14,6 +14,12 @@ from ..window import Window
 from .base import Late, whole
 from .per_push import AUTO, PerPush
 
+RECEDED = 0.02
+"""Part of a window by which its end must recede before those of many workers who were passed over are asked again."""
+
+TINY = 1e-9
+"""Seconds under which a window does not last."""
+
 
 class Delayed(PerPush):
     """Asynchronous windows closed by true barriers, after which all clocks restart from 0.
@@ -67,15 +73,18 @@ class Delayed(PerPush):
 
     def hinges(self, state: RunState, now: float) -> object:
         """On the window, and as long as that is open, on its end, which recedes while somebody is late."""
-        window, lot = self._window, self.oldest(state)
-        if not state.ledger.tickets:
-            return None  # the next one is opened by whoever asks
+        window, lot, size = self._window, self.oldest(state), self.size(state)
+        if lot is None or not state.ledger.tickets:
+            return None  # the next window is opened by whoever asks
         if window.closing is not None:
             return window
-        if lot is None or lot.free <= self.size(state) * len(state.members):
-            return None  # the last push of an epoch may be smaller, and soon be done
         end = self._foresee(state).promised(now)
-        return None if end is None else (window, self.size(state), end)
+        if not state.few:
+            # Of many, nobody is asked again for every moment by which it recedes.
+            receded = 0 if end is not None else round(math.log(max(window.end(now) - window.opened, TINY)) / RECEDED)
+            return window, min(size, lot.free), end, receded
+        # The last push of an epoch may be smaller, and soon be done.
+        return None if end is None or lot.free <= size * len(state.members) else (window, size, end)
 
     # The window ---------------------------------------------------------------------------------------------
 
@@ -99,11 +108,11 @@ class Delayed(PerPush):
     def _foresee(self, state: RunState) -> Window:
         """The window, with its end foreseen: once, unless that is a guess."""
         window, size = self._window, self.size(state)
-        if self._foreseen != (size, None) and self._foreseen != (size, state.changes):
+        if self._foreseen != (size, None) and self._foreseen != (size, state.glance):
             waits_for = [state.members[worker] for worker in window.waits_for()]
             window.expect((window.opened + self._push_seconds(member, size), member.worker) for member in waits_for)
             guess = any(self._monitor.seconds(member.worker, size) is None for member in waits_for)
-            self._foreseen = size, state.changes if guess else None
+            self._foreseen = size, state.glance if guess else None
         return window
 
     def _push_seconds(self, member: Member, size: int) -> float:
