@@ -1,4 +1,5 @@
-"""Measure the simulator: ``python -m benchmarks.simulator speed``, ``… scale``, or both, to docs/results/simulator."""
+"""Measure the simulator: ``python -m benchmarks.simulator speed``, ``… scale``, ``… bounds``, or all of it, to
+docs/results/simulator."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from benchmarks import machine
 from evener.core.policies import POLICIES
 
 from . import report
-from .measure import Cell, Result, measure
+from .measure import WITHOUT, Cell, Result, measure
 
 OUT = Path(__file__).parents[2] / "docs" / "results" / "simulator"
 
@@ -29,6 +30,13 @@ SCALE_POLICIES = ("balanced", "asynchronous", "synchronous")
 SCALE_STEPS = 60
 """Batches' worth of samples, at most, of which utilisation and staleness are the mean."""
 
+WARM = 3
+"""Batches' worth of samples before those: workers are not known yet."""
+
+BOUNDS_WORKERS = (4, 1000)
+BOUNDS_STEPS = 20
+PARTS = ("speed", "scale", "bounds")
+
 
 def speed(policies: Sequence[str], workers: Sequence[int], contributions: int, budget: float) -> list[Cell]:
     """What tells how fast it is. Steps take no virtual time, or pushes would only queue up before the server."""
@@ -41,19 +49,35 @@ def speed(policies: Sequence[str], workers: Sequence[int], contributions: int, b
 
 def scale(policies: Sequence[str], workers: Sequence[int], budget: float) -> list[Cell]:
     """What tells where the policies end. One that steps per push makes a worker's number of them for each batch."""
-    cells = []
-    for policy in policies:
-        for n in workers:
-            for batch in sorted({FIXED, PER_WORKER * n}):
-                pushes = 1 if POLICIES[policy].collects else n
-                cells.append(Cell(policy, n, batch, steps=SCALE_STEPS * pushes, budget=budget))
-    return cells
+    return [
+        _cell(policy, n, batch, SCALE_STEPS, budget)
+        for policy in policies
+        for n in workers
+        for batch in sorted({FIXED, PER_WORKER * n})
+    ]
+
+
+def bounds(policies: Sequence[str], workers: Sequence[int], budget: float) -> list[Cell]:
+    """What tells why: the same again without what may bound it, one by one, and without all of it."""
+    return [
+        dataclasses.replace(cell, without=without)
+        for policy in policies
+        for n in workers
+        for batch in sorted({FIXED, PER_WORKER * n})
+        for cell in [_cell(policy, n, batch, BOUNDS_STEPS, budget)]
+        for without in ("", *WITHOUT, "all")
+    ]
+
+
+def _cell(policy: str, workers: int, batch: int, steps: int, budget: float) -> Cell:
+    pushes = 1 if POLICIES[policy].collects else workers
+    return Cell(policy, workers, batch, steps=(WARM + steps) * pushes, budget=budget, warm=WARM * pushes)
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Measure what the command line asks for, and write it down."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulator", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=("speed", "scale"), help="only this one")
+    parser.add_argument("part", nargs="?", choices=PARTS, help="only this one")
     parser.add_argument("--policies", default="", help="only these, such as balanced,stale")
     parser.add_argument("--workers", default="", help="only these numbers of workers, such as 10,1000")
     parser.add_argument("--contributions", type=int, default=1_000_000)
@@ -62,11 +86,13 @@ def main(words: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(words)
     chosen = [name for name in asked.policies.split(",") if name]
     counts = [int(word) for word in asked.workers.split(",") if word]
-    for part in (asked.part,) if asked.part else ("speed", "scale"):
+    for part in (asked.part,) if asked.part else PARTS:
         if part == "speed":
             cells = speed(chosen or list(POLICIES), counts or SPEED_WORKERS, asked.contributions, asked.budget)
-        else:
+        elif part == "scale":
             cells = scale(chosen or SCALE_POLICIES, counts or SCALE_WORKERS, asked.budget)
+        else:
+            cells = bounds(chosen or SCALE_POLICIES, counts or BOUNDS_WORKERS, asked.budget)
         _measure(part, cells, asked.out)
     print(f"written to {report.write(asked.out)}")
     return 0
@@ -80,13 +106,12 @@ def _measure(part: str, cells: Sequence[Cell], out: Path) -> None:
     for cell in cells:
         found = measure(cell)
         print(report.line(found), file=sys.stderr, flush=True)
-        same = (found.policy, found.workers, found.batch)
-        known = [*(one for one in known if (one.policy, one.workers, one.batch) != same), found]
+        known = [*(one for one in known if report.same(one) != report.same(found)), found]
         _write(file, known)
 
 
 def _write(file: Path, results: Sequence[Result]) -> None:
-    ordered = sorted(results, key=lambda one: (one.policy, one.batch, one.workers))
+    ordered = sorted(results, key=report.same)
     whole = {"machine": machine.describe(), "results": [dataclasses.asdict(one) for one in ordered]}
     file.write_text(json.dumps(whole, indent=1) + "\n")
 

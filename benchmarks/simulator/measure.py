@@ -15,6 +15,7 @@ import sys
 import time
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 from evener.core.policies import POLICIES
 from evener.core.state import Settings
@@ -28,13 +29,23 @@ NOISE = 0.1
 """Standard deviation of the logarithm of a micro-batch's duration."""
 
 LOOK = 200
-"""Micro-batches between two looks at the clock."""
+"""Micro-batches between two looks at what has been done, at most; under one for every fourth worker."""
+
+
+WITHOUT: dict[str, dict[str, float]] = {
+    "noise": {"noise": 0.0},
+    "transfers": {"uplink": 0.0, "downlink": 0.0, "latency": 0.0},
+    "overhead": {"overhead": 0.0},
+    "steps": {},
+}
+"""What can be left out, to see what it costs: what of a host is 0 then (``steps``: the server's time for one)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
     """What is simulated, until it has made ``contributions``, or ``steps`` (0: no matter how many), or ``budget``
-    CPU seconds are spent."""
+    CPU seconds are spent. The first ``warm`` steps do not count for utilisation and staleness: workers are not known
+    yet. ``without`` is one of :data:`WITHOUT`, all of them, or nothing."""
 
     policy: str
     workers: int
@@ -43,6 +54,18 @@ class Cell:
     steps: int = 0
     budget: float = 120.0
     step_seconds: float = 0.001
+    warm: int = 0
+    without: str = ""
+
+    @property
+    def cluster(self) -> Cluster:
+        """The hosts, and the server's time for a step."""
+        left_out = set(WITHOUT) if self.without == "all" else {self.without} - {""}
+        changes: dict[str, Any] = {"noise": NOISE}
+        for name in left_out:
+            changes |= WITHOUT[name]
+        hosts = tuple(Host(PACES[worker % len(PACES)], **changes) for worker in range(self.workers))
+        return Cluster(hosts, step_seconds=0.0 if "steps" in left_out else self.step_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +73,7 @@ class Result:
     """What came of it.
 
     Attributes:
-        contributions, steps: made.
+        contributions, steps: made. ``counted``: steps that utilisation and staleness are the mean of.
         seconds: of CPU.
         mebibytes: the process's peak.
         utilisation: samples/s by the sum of the paces. ``stale``: share of the samples.
@@ -65,6 +88,8 @@ class Result:
     mebibytes: float
     utilisation: float
     stale: float
+    counted: int = 0
+    without: str = ""
 
     @property
     def microseconds(self) -> float:
@@ -72,22 +97,36 @@ class Result:
         return 1e6 * self.seconds / self.contributions if self.contributions else math.nan
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What was done when so many steps were made."""
+
+    steps: int = 0
+    applied: int = 0
+    stale: int = 0
+    seconds: float = 0.0
+
+
 def simulate(cell: Cell) -> Result:
     """Measure it, here."""
-    hosts = tuple(Host(PACES[worker % len(PACES)], noise=NOISE) for worker in range(cell.workers))
     settings = Settings(cell.batch, 1_000_000, workers=cell.workers)
     positions = cell.batch * max(100, 1_000_000 // cell.batch)
-    simulation = Simulation(
-        Cluster(hosts, step_seconds=cell.step_seconds), settings, POLICIES[cell.policy](), positions, keep_log=False
-    )
+    simulation = Simulation(cell.cluster, settings, POLICIES[cell.policy](), positions, keep_log=False)
     outcome = simulation.outcome
     gc.disable()  # as the command does
     work = simulation.work(limit=math.inf)
     begun = time.process_time()
-    while sum(1 for _ in islice(work, LOOK)):
+    look = max(1, min(LOOK, cell.workers // 4))
+    warm, last = Standing(), Standing()
+    while sum(1 for _ in islice(work, look)):
+        if outcome.steps > last.steps:  # what is applied after a step is of the next, whose time is not known yet
+            last = Standing(outcome.steps, outcome.applied, outcome.stale, outcome.seconds)
+        if not warm.steps and 0 < cell.warm <= last.steps:
+            warm = last
         enough = outcome.contributions >= cell.contributions or 0 < cell.steps <= outcome.steps
         if enough or time.process_time() - begun > cell.budget:
             break
+    applied, seconds = last.applied - warm.applied, last.seconds - warm.seconds
     return Result(
         cell.policy,
         cell.workers,
@@ -96,8 +135,10 @@ def simulate(cell: Cell) -> Result:
         outcome.steps,
         time.process_time() - begun,
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        outcome.samples_per_second / sum(host.pace for host in hosts),
-        outcome.stale_fraction,
+        applied / seconds / sum(host.pace for host in cell.cluster.hosts) if seconds else 0.0,
+        (last.stale - warm.stale) / applied if applied else 0.0,
+        last.steps - warm.steps,
+        cell.without,
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.plots import STYLE, save
 
-from .measure import NOISE, PACES, Result
+from .measure import NOISE, PACES, WITHOUT, Result
 
 GOAL_SECONDS, GOAL_MEBIBYTES = 60.0, 2048.0
 """For a million contributions, on one core."""
@@ -27,18 +27,23 @@ def read(file: Path) -> list[Result]:
     return [Result(**one) for one in json.loads(file.read_text())["results"]]
 
 
+def same(one: Result) -> tuple[str, int, int, str]:
+    """What a result is of, and its place among others."""
+    return one.policy, one.batch, one.workers, one.without
+
+
 def line(one: Result) -> str:
     """A result in a line."""
     return (
         f"{one.policy:12} {one.workers:6} workers, batch {one.batch:7}: {one.contributions:8} contributions in "
         f"{one.seconds:6.1f} s, {one.microseconds:8.0f} us each; {one.mebibytes:5.0f} MiB, "
-        f"U {one.utilisation:.3f}, stale {one.stale:.3f}"
+        f"U {one.utilisation:.3f}, stale {one.stale:.3f}{f', without {one.without}' if one.without else ''}"
     )
 
 
 def write(folder: Path) -> Path:
     """Write the page, and the plot."""
-    speed, scale = read(folder / "speed.json"), read(folder / "scale.json")
+    speed, scale, bounds = (read(folder / f"{part}.json") for part in ("speed", "scale", "bounds"))
     page = [
         "# The simulator",
         "",
@@ -56,6 +61,11 @@ def write(folder: Path) -> Path:
     if scale:
         page += ["", *_scale(scale), "", "![where the policies end](scale.png)"]
         draw(folder / "scale.png", scale)
+    if bounds:
+        page += ["", *_bounds(bounds)]
+    words = folder / "bounds.md"  # what the numbers say, in words of whoever has read them
+    if words.exists():
+        page += ["", words.read_text().strip()]
     file = folder / "README.md"
     file.write_text("\n".join(page) + "\n")
     return file
@@ -86,13 +96,42 @@ def _scale(results: Sequence[Result]) -> list[str]:
     rows = [
         "## Where the policies end",
         "",
+        "Means over all steps but the first (three batches' worth, in which the workers are not known yet).",
+        "",
         "| policy | workers | batch | steps | utilisation | stale fraction |",
         "|---|---|---|---|---|---|",
     ]
     for one in sorted(results, key=lambda one: (one.policy, one.workers, one.batch)):
-        few = " (too few)" if one.steps < FEW else ""
-        cells = [one.policy, one.workers, one.batch, f"{one.steps}{few}", f"{one.utilisation:.3f}", f"{one.stale:.3f}"]
+        few = " (too few)" if one.counted < FEW else ""
+        cells = [
+            one.policy,
+            one.workers,
+            one.batch,
+            f"{one.counted}{few}",
+            f"{one.utilisation:.3f}",
+            f"{one.stale:.3f}",
+        ]
         rows.append(f"| {' | '.join(map(str, cells))} |")
+    return rows
+
+
+def _bounds(results: Sequence[Result]) -> list[str]:
+    """Utilisation as it is, and without what may bound it."""
+    left_out = ("", *WITHOUT, "all")
+    rows = [
+        "## What bounds them",
+        "",
+        "Utilisation as it is, and without what may bound it, one by one: the noise of durations, transfers and",
+        "messages, the overhead of a micro-batch, the server's time for a step; and without all of these.",
+        "",
+        f"| policy | workers | batch | as it is | {' | '.join(f'no {name}' for name in WITHOUT)} | none of these |",
+        f"|---|---|---|---|{'---|' * (len(WITHOUT) + 1)}",
+    ]
+    found = {same(one): one for one in results}
+    for policy, workers, batch in sorted({(one.policy, one.workers, one.batch) for one in results}):
+        some = [found.get((policy, batch, workers, without)) for without in left_out]
+        cells = [f"{one.utilisation:.3f}" if one is not None else "" for one in some]
+        rows.append(f"| {' | '.join(map(str, (policy, workers, batch, *cells)))} |")
     return rows
 
 
@@ -111,7 +150,7 @@ def draw(file: Path, results: Sequence[Result]) -> Path:
         ):
             for policy in sorted({one.policy for one in of}):
                 some = sorted(
-                    (one for one in of if one.policy == policy and one.steps >= FEW), key=lambda one: one.workers
+                    (one for one in of if one.policy == policy and one.counted >= FEW), key=lambda one: one.workers
                 )
                 workers = [one.workers for one in some]
                 style = {"color": COLOURS.get(policy, "#555555"), "marker": MARKS.get(policy, "x"), "markersize": 4}

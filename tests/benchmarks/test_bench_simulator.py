@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.simulator.__main__ import main, scale
+import pytest
+
+from benchmarks.simulator.__main__ import bounds, main, scale
 from benchmarks.simulator.measure import Cell, simulate
 from benchmarks.simulator.report import read
 
@@ -29,7 +31,22 @@ def test_batches_grow_with_the_workers_or_stay() -> None:
         (4, 4096),
         (64, 4096),
     ]
-    assert {cell.steps // cell.workers for cell in cells if cell.policy == "asynchronous"} == {60}
+    assert {cell.steps // cell.workers for cell in cells if cell.policy == "asynchronous"} == {63}
+
+
+def test_the_first_steps_do_not_count() -> None:
+    result = simulate(Cell("synchronous", 4, 256, steps=80, warm=30))
+    assert 30 <= result.counted <= 60
+    assert result.counted < result.steps
+
+
+def test_what_bounds_a_policy_is_left_out_one_by_one() -> None:
+    cells = bounds(["synchronous"], [4], budget=5.0)
+    assert [cell.without for cell in cells[:6]] == ["", "noise", "transfers", "overhead", "steps", "all"]
+    found = {cell.without: simulate(cell).utilisation for cell in cells if cell.batch == 256}
+    assert max(found, key=lambda name: found[name]) == "all"
+    assert found["transfers"] > found[""]
+    assert found["all"] == pytest.approx(4 * 100 / 1500, rel=1e-3)  # all wait for the slowest, and for nothing else
 
 
 def test_the_page_and_its_plot(tmp_path: Path) -> None:
@@ -38,5 +55,6 @@ def test_the_page_and_its_plot(tmp_path: Path) -> None:
     assert [one.workers for one in read(tmp_path / "speed.json")] == [4]
     page = (tmp_path / "README.md").read_text()
     assert "| synchronous | 4 |" in page
+    assert "| synchronous | 4 | 256 |" in page
     assert "scale.png" in page
     assert (tmp_path / "scale.png").stat().st_size > 1000
