@@ -189,9 +189,9 @@ def test_the_least_lateness_is_that_of_the_timeliest() -> None:
     give(state, 0, 10, version=0)  # due at 1
     give(state, 1, 20, version=0)  # at 2
     state.members[2].absent = True
-    assert Forecast(state, Team(state), 5.0, 1, set()).least_late() == pytest.approx(3.0)
+    assert Forecast(state, Team(state), 5.0, 1, set()).least_late == pytest.approx(3.0)
     state.members[0].absent = state.members[1].absent = True
-    assert Forecast(state, Team(state), 5.0, 1, set()).least_late() == math.inf
+    assert Forecast(state, Team(state), 5.0, 1, set()).least_late == math.inf
 
 
 def test_who_sits_out_is_told_the_same_forecast() -> None:

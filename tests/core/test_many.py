@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from evener.core import commands as c
+from evener.core import events as e
 from evener.core import forecast, state
+from evener.core.coordinator import Coordinator
 from evener.core.members import Mean, Member
 from evener.core.policies import POLICIES
 from evener.core.state import RunState, Settings
@@ -48,6 +52,20 @@ def test_a_plan_that_is_kept_for_a_while_is_nearly_as_good(monkeypatch: pytest.M
     exact, kept = found
     assert kept.samples_per_second > 0.95 * exact.samples_per_second
     assert kept.stale_fraction < 0.1
+
+
+def test_a_batch_of_few_samples_for_each_of_many_is_handed_out_at_once() -> None:
+    # Nobody's share is worth a ticket: each next one is for who lands it first, by a forecast that knows of the others.
+    published = [0.0]
+
+    def see(run: Coordinator, event: e.Event, said: list[c.Command], now: float) -> None:
+        published.extend(now for command in said if isinstance(command, c.Publish))
+
+    settings = Settings(1200, 1, workers=300)
+    Simulation(cluster(300), settings, POLICIES["balanced"](), 20 * 1200, see, keep_log=False).run()
+    took = [after - before for before, after in pairwise(published)]
+    assert len(took) == 20
+    assert max(took) < 3 * min(took)
 
 
 @pytest.mark.parametrize("name", ["balanced", "delayed", "dynamic", "stale", "synchronous"])

@@ -55,9 +55,9 @@ class Feeder:
         return self._passed_since + ASK_AGAIN if self._passed else None
 
     def feed(self, now: float) -> None:
-        """Offer each worker that may have room a ticket: those that idle first, then by id."""
-        if self._again:
-            self._again = False
+        """Offer each worker that may have room a ticket: those that idle first, then by id; of many, by pace."""
+        again, self._again = self._again, False
+        if again:
             self._ask_again(now)
         if self._passed:
             for passed in self._passed.values():
@@ -65,25 +65,31 @@ class Feeder:
             self._passed = {hinge: passed for hinge, passed in self._passed.items() if passed}
         if not self._passed:
             self._passed_since = now
-        if not self._hungry:
-            return
-        hungry = [m for w in self._hungry if (m := self._state.members.get(w)) and not m.absent]
-        self._hungry.clear()
-        if len(hungry) > 1:
-            hungry.sort(key=lambda m: (len(m.tickets), m.worker))
-        for member in hungry:
-            while self._has_room(member):
-                wanted = self._policy.assign(self._state, member, now)
-                if wanted is None or (wanted.min_version > self._state.version and self._waits(member)):
-                    # What is free now was left to somebody better placed, who may yet stall: ask again, when
-                    # something arrives or some time has passed. At every event it would cost the square of the members.
-                    if self._anything_free():
-                        hinge = self._policy.hinges(self._state, now)
-                        if hinge is not None and (wanted is not None or self._waits(member)):
-                            hinge = hinge, self._state.version
-                        self._passed.setdefault(hinge, set()).add(member.worker)
-                    break
-                self._grant(member, wanted.lot, wanted.size, wanted.min_version, now)
+        if self._hungry:
+            hungry = [m for w in self._hungry if (m := self._state.members.get(w)) and not m.absent]
+            self._hungry.clear()
+            if len(hungry) > 1:
+                few = self._state.few
+                hungry.sort(key=lambda m: (len(m.tickets), 0.0 if few else -m.pace.value, m.worker))
+            for member in hungry:
+                self._ask(member, now)
+        if again and self._passed:
+            self._ask_best(now)
+
+    def _ask(self, member: Member, now: float) -> None:
+        """Give it tickets as long as it has room and the policy has one for it."""
+        while self._has_room(member):
+            wanted = self._policy.assign(self._state, member, now)
+            if wanted is None or (wanted.min_version > self._state.version and self._waits(member)):
+                # What is free now was left to somebody better placed, who may yet stall: ask again, when
+                # something arrives or some time has passed. At every event it would cost the square of the members.
+                if self._anything_free():
+                    hinge = self._policy.hinges(self._state, now)
+                    if hinge is not None and (wanted is not None or self._waits(member)):
+                        hinge = hinge, self._state.version
+                    self._passed.setdefault(hinge, set()).add(member.worker)
+                break
+            self._grant(member, wanted.lot, wanted.size, wanted.min_version, now)
 
     def _ask_again(self, now: float) -> None:
         """Of those passed over, whoever may be answered otherwise by now is hungry; the others stay where they are."""
@@ -97,9 +103,20 @@ class Feeder:
         same = (hinge, (hinge, self._state.version)) if hinge is not None else ()
         for old in [old for old in self._passed if old not in same]:
             self._hungry |= self._passed.pop(old)
-        for worker in self._policy.best_placed(self._state):
-            if any(worker in passed for passed in self._passed.values()):
-                self._hungry.add(worker)
+
+    def _ask_best(self, now: float) -> None:
+        """Ask the best placed of those passed over, and as they take something, the next."""
+        asked: set[int] = set()
+        while best := [worker for worker in self._policy.best_placed(self._state) if self._is_passed(worker, asked)]:
+            asked.update(best)
+            for worker in best:
+                for passed in self._passed.values():
+                    passed.discard(worker)
+                if (member := self._state.members.get(worker)) and not member.absent:
+                    self._ask(member, now)
+
+    def _is_passed(self, worker: int, asked: set[int]) -> bool:
+        return worker not in asked and any(worker in passed for passed in self._passed.values())
 
     def _anything_free(self) -> bool:
         return any(lot.free for lot in self._state.ledger.lots.values())

@@ -92,6 +92,10 @@ class Team:
         return plan.whole_tickets_without(*self._smallest)
 
 
+NOBODY = (math.inf, -1)
+"""Never delivers anything."""
+
+
 class Step:
     """An open step, if the one before it closes at ``begins``, as all see it who are busy until then.
 
@@ -110,7 +114,7 @@ class Step:
         self._landed = landed
         self._basins = sorted(basins, key=plan.from_time)
         self._starts = [start for start, _, _ in self._basins]
-        self._first: dict[int, tuple[float, int, float]] = {}
+        self._first: dict[int, list[tuple[float, int]]] = {}
 
     def close(self, mine: Basin) -> float:
         """When it closes, if ``mine`` is what the worker that asks could do."""
@@ -130,14 +134,22 @@ class Step:
         """
         start, pace, worker = mine
         level = self.close_of_all
-        thought = self._begins.get(worker, math.inf)
+        thought, _ = self._begins.get(worker, (math.inf, pace))
         more = pace * (max(0.0, level - start) - max(0.0, level - thought))
         flow = self._flow + (0.0 if thought < level else pace)
         return level - more / flow
 
     @cached_property
-    def _begins(self) -> dict[int, float]:
-        return {worker: start for start, _, worker in self._basins}
+    def _begins(self) -> dict[int, tuple[float, float]]:
+        return {worker: (start, pace) for start, pace, worker in self._basins}
+
+    def delay(self, worker: int, samples: int) -> None:
+        """Somebody was given so many: what else it does comes later by as much. When all are through is the same."""
+        if worker in self._begins:
+            start, pace = self._begins[worker]
+            self._begins[worker] = start + samples / pace, pace
+            for piece, landings in self._first.items():
+                heapq.heappush(landings, self._landing(piece, worker))
 
     @cached_property
     def _flow(self) -> float:
@@ -149,28 +161,49 @@ class Step:
         """When it closes, as all see it who are busy until it begins."""
         return max(plan.close_time(self._basins, self.lot.free), self._landed)
 
-    def lands_first(self, mine: Basin, smallest: int) -> bool:
-        """Whether nobody could deliver what is left sooner: then it is this worker's, however small."""
-        piece = min(self.lot.free, smallest)
-        first, whose, second = self._landings(piece)
-        if not self.few and whose == mine[2]:
-            return True  # by the forecast; time has passed since, for the others, too
-        return mine[0] + piece / mine[1] <= (second if whose == mine[2] else first)
+    def lands_first(self, mine: Basin, smallest: int, elapsed: float = 0.0) -> bool:
+        """Whether nobody could deliver what is left sooner: then it is this worker's, however small.
 
-    def has_time_for(self, size: int) -> set[int]:
-        """Who could deliver ``size`` samples before it closes, and who could deliver what was asked for first."""
+        ``elapsed``: seconds since the forecast, by which whoever idles has fallen behind it.
+        """
+        (first, whose), (second, _) = self._nearest(min(self.lot.free, smallest))
+        landing = mine[0] + min(self.lot.free, smallest) / mine[1]
+        return landing <= (second if whose == mine[2] else first) + elapsed
+
+    def could_deliver(self, least: int) -> dict[int, float]:
+        """How many samples each could before it closes who could ``least``."""
         close = self.close_of_all
-        able = {worker for start, pace, worker in self._basins if pace * (close - start) >= size}
-        return able.union([whose for _, whose, _ in self._first.values()])
+        samples = {worker: pace * (close - start) for worker, (start, pace) in self._begins.items()}
+        return {worker: many for worker, many in samples.items() if many >= least}
 
-    def _landings(self, piece: int) -> tuple[float, int, float]:
-        """When ``piece`` could be delivered first, by whom, and when by anybody else."""
-        if piece not in self._first:
-            landings = [(start + piece / pace, worker) for start, pace, worker in self._basins]
-            first, whose = min(landings, default=(math.inf, -1))
-            second = min((landing for landing, worker in landings if worker != whose), default=math.inf)
-            self._first[piece] = first, whose, second
-        return self._first[piece]
+    def first(self) -> set[int]:
+        """Who could deliver first what somebody has asked for."""
+        return {self._nearest(piece)[0][1] for piece in self._first}
+
+    def _nearest(self, piece: int) -> tuple[tuple[float, int], tuple[float, int]]:
+        """When ``piece`` could be delivered first, and by whom, and the same of anybody else."""
+        landings = self._first.get(piece)
+        if landings is None:
+            landings = [(start + piece / pace, worker) for worker, (start, pace) in self._begins.items()]
+            landings += [NOBODY, NOBODY]
+            heapq.heapify(landings)
+            self._first[piece] = landings
+        first = self._pop(piece, landings)
+        second = self._pop(piece, landings)
+        heapq.heappush(landings, first)
+        heapq.heappush(landings, second)
+        return first, second
+
+    def _pop(self, piece: int, landings: list[tuple[float, int]]) -> tuple[float, int]:
+        """The first that is still so: who was delayed has a later one, too."""
+        while True:
+            first = heapq.heappop(landings)
+            if first == NOBODY or first == self._landing(piece, first[1]):
+                return first
+
+    def _landing(self, piece: int, worker: int) -> tuple[float, int]:
+        start, pace = self._begins[worker]
+        return start + piece / pace, worker
 
 
 class _Out:
@@ -199,14 +232,19 @@ class Forecast:
     """
 
     def __init__(self, state: RunState, team: Team, now: float, reach: int, runners: Set[int]) -> None:
+        self.now = now
         self._state = state
         self._team = team
-        self._now = now
         self._reach = reach
         self._runners = runners
         self._out: dict[int, _Out] = {}
         self._steps: dict[tuple[int, float], Step] = {}
         self._told = False
+
+    def granted(self, worker: int, samples: int) -> None:
+        """Somebody was given so many, and this forecast is kept."""
+        for step in self._steps.values():
+            step.delay(worker, samples)
 
     @cached_property
     def promised(self) -> int:
@@ -220,19 +258,24 @@ class Forecast:
 
     @cached_property
     def _ready(self) -> list[float]:
-        return [member.begins(self._now, self._state.version) for member in self._team.members]
+        return [member.begins(self.now, self._state.version) for member in self._team.members]
 
-    def useful(self) -> set[int]:
-        """Who has time for a ticket of the step under way, by this forecast; said once."""
-        if self._told:
-            return set()
+    def useful(self) -> dict[int, float]:
+        """Who could deliver something first (``inf``) and, said once, how many samples of the step under way others
+        could, if that is a ticket."""
+        found: dict[int, float] = {}
+        for step in self._steps.values():
+            if step.lot.free:
+                if not self._told and step.lot.index <= self._state.version:
+                    found |= step.could_deliver(self._team.sizes[0])
+                found |= dict.fromkeys(step.first(), math.inf)
         self._told = True
-        under_way = [step for step in self._steps.values() if step.lot.index <= self._state.version and step.lot.free]
-        return set().union(*(step.has_time_for(self._team.sizes[0]) for step in under_way))
+        return found
 
+    @cached_property
     def least_late(self) -> float:
         """By how many seconds all who take part are late, at least."""
-        late = (member.ready(self._now, self._state.version)[1] for member in self._team.members)
+        late = (member.ready(self.now, self._state.version)[1] for member in self._team.members)
         return min(late, default=math.inf)
 
     def steps(self, member: Member, now: float) -> Iterator[tuple[Step, Basin, float]]:
@@ -241,11 +284,11 @@ class Forecast:
         Until the step before closes the others are busy with it; ``member`` is through with its part of that.
         """
         ready = member.begins(now, self._state.version)
-        close = begins = self._now
+        close = begins = self.now
         for lot in self._state.ledger.lots.values():
             out = self._out.get(lot.index)
             if out is None:
-                out = self._out[lot.index] = _Out(lot, self._now, self._state.version)
+                out = self._out[lot.index] = _Out(lot, self.now, self._state.version)
             (mine,) = self._basins(lot, (member,), (ready,), close)
             if lot.free == 0 and mine[0] <= out.landed:
                 close = begins = out.landed  # nothing is left to do but to wait

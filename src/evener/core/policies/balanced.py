@@ -31,6 +31,9 @@ FITS = 0.9
 COMEBACK = 0.9
 """Who sits out must fit better than that by this factor to be called back: it must not come and go."""
 
+KEPT = 0.005
+"""Seconds for which a forecast is kept at most, where it is: it may take as long as some of them to make another."""
+
 AGAIN = 0.25
 """Seconds after which all of many workers that were passed over are asked again."""
 
@@ -105,10 +108,11 @@ class Balanced(Policy):
         else:
             return None
         team, sizes = self._look(state), self._sizes_for(state, member)
-        if self._forecast is None:
+        if self._forecast is None or now > self._forecast.now + KEPT:
             self._forecast = Forecast(state, team, now, self._reach, self._runners)
+        elapsed = now - self._forecast.now
         # Who sits out is of use again only when all others hang for longer than it needs.
-        if member.sits_out and self._forecast.least_late() < sizes[0] / member.pace.value:
+        if member.sits_out and self._forecast.least_late < sizes[0] / member.pace.value:
             return None
         for step, mine, close in self._forecast.steps(member, now):
             start, pace, _ = mine
@@ -116,10 +120,15 @@ class Balanced(Policy):
             share = plan.caution(part, member.noise.value) * pace * (close - start)
             # A ticket larger than the share lands late and keeps the others waiting; none at all wastes the share.
             # The smaller a worker's part of the total pace, the more it would take from the others.
-            if share < max(WORTHWHILE, 1 - part) * sizes[0] and not step.lands_first(mine, sizes[0]):
+            if share < max(WORTHWHILE, 1 - part) * sizes[0] and not step.lands_first(mine, sizes[0], elapsed):
                 continue
             return self._ticket(member, step.lot, share, sizes, self._forecast)
         return None
+
+    def granted(self, state: RunState, member: Member, lot: Lot) -> None:
+        """A forecast that is kept knows of it."""
+        if self._forecast is not None and not state.few:
+            self._forecast.granted(member.worker, list(member.tickets.values())[-1].size)
 
     def hinges(self, state: RunState, now: float) -> object:
         """On everything. Of many workers only the best placed are asked again all the time."""
@@ -129,7 +138,14 @@ class Balanced(Policy):
 
     def best_placed(self, state: RunState) -> Iterable[int]:
         """Who has time for a ticket, by the last forecast."""
-        return () if self._forecast is None or state.few else self._forecast.useful()
+        if self._forecast is None or state.few:
+            return ()
+        able = [(state.members[worker], samples) for worker, samples in self._forecast.useful().items() if worker >= 0]
+        return [
+            member.worker
+            for member, samples in able
+            if samples * plan.caution(0.0, member.noise.value) >= self._sizes_for(state, member)[0]
+        ]
 
     def _look(self, state: RunState) -> Team:
         """Who takes part; looked up again, and forecast again, where something has changed."""
@@ -141,7 +157,7 @@ class Balanced(Policy):
 
     def came(self, state: RunState, member: Member, now: float) -> None:
         """There is another team."""
-        self._same = self._team = None
+        self._same = self._team = self._forecast = None
         self._sizes.pop(member.worker, None)
 
     went = came
@@ -241,7 +257,7 @@ class Balanced(Policy):
         """
         why = self._useless(state, member)
         if bool(why) != member.sits_out:
-            self._same = self._team = None
+            self._same = None
         return why
 
     def _useless(self, state: RunState, member: Member) -> str:
