@@ -93,7 +93,7 @@ bench-server: $(VENV)/.study
 bench-checkpoints: $(VENV)/.study
 	$(BIN)/python -m benchmarks.checkpoints
 
-# How fast the simulator is, and where the policies end as workers get more: CPU time is budgeted, an hour or so in all.
+# How fast the simulator is, and where the policies end as workers get more: ten minutes, an otherwise idle machine.
 bench-simulator: $(VENV)/.study
 	$(BIN)/python -m benchmarks.simulator
 

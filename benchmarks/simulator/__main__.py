@@ -27,15 +27,17 @@ FIXED = 4096
 SPEED_WORKERS = (10, 1000, 10_000)
 SCALE_WORKERS = (4, 16, 64, 256, 1000, 4000, 10_000)
 SCALE_POLICIES = ("balanced", "asynchronous", "synchronous")
-SCALE_STEPS = 60
+SCALE_STEPS = 20
 """Batches' worth of samples, at most, of which utilisation and staleness are the mean."""
 
 WARM = 3
 """Batches' worth of samples before those: workers are not known yet."""
 
 BOUNDS_WORKERS = (4, 1000)
-BOUNDS_STEPS = 20
-PARTS = ("speed", "scale", "bounds")
+BOUNDS_STEPS = 10
+
+BUDGETS = {"speed": 10.0, "scale": 80.0, "bounds": 20.0}
+"""The parts, and CPU seconds of a cell: all of it takes about ten minutes."""
 
 
 def speed(policies: Sequence[str], workers: Sequence[int], contributions: int, budget: float) -> list[Cell]:
@@ -77,22 +79,24 @@ def _cell(policy: str, workers: int, batch: int, steps: int, budget: float) -> C
 def main(words: Sequence[str] | None = None) -> int:
     """Measure what the command line asks for, and write it down."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulator", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=PARTS, help="only this one")
+    parser.add_argument("part", nargs="?", choices=BUDGETS, help="only this one")
     parser.add_argument("--policies", default="", help="only these, such as balanced,stale")
     parser.add_argument("--workers", default="", help="only these numbers of workers, such as 10,1000")
     parser.add_argument("--contributions", type=int, default=1_000_000)
-    parser.add_argument("--budget", type=float, default=120.0, help="CPU seconds of a cell (default: %(default)s)")
+    budgets = ", ".join(f"{part} {seconds:g}" for part, seconds in BUDGETS.items())
+    parser.add_argument("--budget", type=float, help=f"CPU seconds of a cell (default: {budgets})")
     parser.add_argument("--out", type=Path, default=OUT, help=f"folder for the results (default: {OUT})")
     asked = parser.parse_args(words)
     chosen = [name for name in asked.policies.split(",") if name]
     counts = [int(word) for word in asked.workers.split(",") if word]
-    for part in (asked.part,) if asked.part else PARTS:
+    for part in (asked.part,) if asked.part else BUDGETS:
+        budget = BUDGETS[part] if asked.budget is None else asked.budget
         if part == "speed":
-            cells = speed(chosen or list(POLICIES), counts or SPEED_WORKERS, asked.contributions, asked.budget)
+            cells = speed(chosen or list(POLICIES), counts or SPEED_WORKERS, asked.contributions, budget)
         elif part == "scale":
-            cells = scale(chosen or SCALE_POLICIES, counts or SCALE_WORKERS, asked.budget)
+            cells = scale(chosen or SCALE_POLICIES, counts or SCALE_WORKERS, budget)
         else:
-            cells = bounds(chosen or SCALE_POLICIES, counts or BOUNDS_WORKERS, asked.budget)
+            cells = bounds(chosen or SCALE_POLICIES, counts or BOUNDS_WORKERS, budget)
         _measure(part, cells, asked.out)
     print(f"written to {report.write(asked.out)}")
     return 0

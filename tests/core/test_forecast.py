@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evener.core import plan
-from evener.core.forecast import Forecast, Step, Team
+from evener.core.forecast import Forecast, Step
 from evener.core.ledger import Lot, Ticket, TicketState
 from evener.core.members import Mean, Member
 from evener.core.policies import Balanced
 from evener.core.state import RunState, Settings
+from evener.core.team import Team
 from evener.testing.strategies import Schedule, schedules
 
 # A few moments and paces only, so that workers are often equal.

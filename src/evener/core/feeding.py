@@ -55,26 +55,29 @@ class Feeder:
         return self._passed_since + ASK_AGAIN if self._passed else None
 
     def feed(self, now: float) -> None:
-        """Offer each worker that may have room a ticket: those that idle first, then by id; of many, by pace."""
+        """Offer each worker that may have room a ticket: those that idle first, then by id."""
         again, self._again = self._again, False
         if again:
             self._ask_again(now)
+        self._ask_hungry(now)
+        if again and self._passed:
+            self._ask_best(now)
+
+    def _ask_hungry(self, now: float) -> None:
         if self._passed:
             for passed in self._passed.values():
                 passed -= self._hungry
             self._passed = {hinge: passed for hinge, passed in self._passed.items() if passed}
         if not self._passed:
             self._passed_since = now
-        if self._hungry:
-            hungry = [m for w in self._hungry if (m := self._state.members.get(w)) and not m.absent]
-            self._hungry.clear()
-            if len(hungry) > 1:
-                few = self._state.few
-                hungry.sort(key=lambda m: (len(m.tickets), 0.0 if few else -m.pace.value, m.worker))
-            for member in hungry:
-                self._ask(member, now)
-        if again and self._passed:
-            self._ask_best(now)
+        if not self._hungry:
+            return
+        hungry = [m for w in self._hungry if (m := self._state.members.get(w)) and not m.absent]
+        self._hungry.clear()
+        if len(hungry) > 1:
+            hungry.sort(key=lambda m: (len(m.tickets), m.worker))
+        for member in hungry:
+            self._ask(member, now)
 
     def _ask(self, member: Member, now: float) -> None:
         """Give it tickets as long as it has room and the policy has one for it."""
@@ -107,16 +110,13 @@ class Feeder:
     def _ask_best(self, now: float) -> None:
         """Ask the best placed of those passed over, and as they take something, the next."""
         asked: set[int] = set()
-        while best := [worker for worker in self._policy.best_placed(self._state) if self._is_passed(worker, asked)]:
-            asked.update(best)
-            for worker in best:
-                for passed in self._passed.values():
-                    passed.discard(worker)
-                if (member := self._state.members.get(worker)) and not member.absent:
-                    self._ask(member, now)
+        while best := {worker for worker in self._policy.best_placed(self._state) if self._was_passed(worker)} - asked:
+            asked |= best
+            self._hungry |= best
+            self._ask_hungry(now)
 
-    def _is_passed(self, worker: int, asked: set[int]) -> bool:
-        return worker not in asked and any(worker in passed for passed in self._passed.values())
+    def _was_passed(self, worker: int) -> bool:
+        return any(worker in passed for passed in self._passed.values())
 
     def _anything_free(self) -> bool:
         return any(lot.free for lot in self._state.ledger.lots.values())

@@ -1,4 +1,4 @@
-"""What a plan looks at, as of one moment: who takes part, when each could begin, and when steps close.
+"""What a plan looks at, as of one moment: when each who takes part could begin, and when steps close.
 
 Every question of a round of assignments is about the same moment, so what they have in common is found out once.
 """
@@ -16,81 +16,7 @@ from .ledger import Lot
 from .members import Member
 from .plan import Basin
 from .state import FEW, RunState
-
-
-class Team:
-    """The members that take part, by id.
-
-    Args:
-        state: at present.
-        same: an earlier team of the same members, if they are.
-
-    Attributes:
-        members: those that do not sit out and are not absent.
-        sizes: of the tickets that they are given, ascending.
-    """
-
-    def __init__(self, state: RunState, same: Team | None = None) -> None:
-        batch, micro_batch = state.settings.batch, state.settings.micro_batch
-        if same is None:
-            self.members = state.active()
-            self.sizes = (min(micro_batch, batch),) if micro_batch else plan.ladder(batch, max(1, len(self.members)))
-            self._places = {member.worker: place for place, member in enumerate(self.members)}
-        else:
-            self.members, self.sizes, self._places = same.members, same.sizes, same._places
-        self.paces = [member.pace.value for member in self.members]
-        self._batch = batch
-
-    def others_pace(self, member: Member) -> float:
-        """Samples/s of all but ``member``."""
-        place = self._places.get(member.worker)
-        return self._pace - (0.0 if place is None else self.paces[place])
-
-    def others_step(self, member: Member) -> float:
-        """Seconds that all but ``member`` compute for a batch; never (``inf``) where there is nobody else."""
-        place = self._places.get(member.worker)
-        if not self.paces or (place is not None and len(self.paces) == 1):
-            return math.inf
-        # Nor can they cut tickets smaller than the smallest.
-        whole = self._whole_by_all if place is None else self._whole_by_others[place]
-        return max(self._batch / max(self.others_pace(member), 1e-9), whole)
-
-    def others_trip(self, member: Member) -> float:
-        """Seconds of transfers, to and from the nearest of all but ``member``; 0 where there is nobody else."""
-        first, second = self._nearest
-        mine = self._places.get(member.worker)
-        nearest = second if mine is not None and self.trips[mine] == first else first
-        return nearest if nearest < math.inf else 0.0
-
-    @cached_property
-    def _pace(self) -> float:
-        return sum(self.paces)
-
-    @cached_property
-    def trips(self) -> list[float]:
-        """Seconds of each one's transfers, to and from it."""
-        return [member.downlink.value + member.uplink.value for member in self.members]
-
-    @cached_property
-    def _nearest(self) -> tuple[float, float]:
-        """The two shortest of :attr:`trips`, which may be equal; infinite where there are fewer."""
-        first, second = heapq.nsmallest(2, [*self.trips, math.inf, math.inf])
-        return first, second
-
-    @cached_property
-    def _smallest(self) -> tuple[list[float], int]:
-        """Seconds that each takes for a smallest ticket, and how many of them a batch is."""
-        size = self.sizes[0]
-        return [member.seconds(size) for member in self.members], math.ceil(self._batch / size)
-
-    @cached_property
-    def _whole_by_all(self) -> float:
-        return plan.whole_tickets(*self._smallest)
-
-    @cached_property
-    def _whole_by_others(self) -> list[float]:
-        return plan.whole_tickets_without(*self._smallest)
-
+from .team import Team
 
 NOBODY = (math.inf, -1)
 """Never delivers anything."""
@@ -170,11 +96,10 @@ class Step:
         landing = mine[0] + min(self.lot.free, smallest) / mine[1]
         return landing <= (second if whose == mine[2] else first) + elapsed
 
-    def could_deliver(self, least: int) -> dict[int, float]:
-        """How many samples each could before it closes who could ``least``."""
+    def has_time_for(self, size: int) -> set[int]:
+        """Who could deliver ``size`` samples before it closes."""
         close = self.close_of_all
-        samples = {worker: pace * (close - start) for worker, (start, pace) in self._begins.items()}
-        return {worker: many for worker, many in samples.items() if many >= least}
+        return {worker for worker, (start, pace) in self._begins.items() if pace * (close - start) >= size}
 
     def first(self) -> set[int]:
         """Who could deliver first what somebody has asked for."""
@@ -260,15 +185,14 @@ class Forecast:
     def _ready(self) -> list[float]:
         return [member.begins(self.now, self._state.version) for member in self._team.members]
 
-    def useful(self) -> dict[int, float]:
-        """Who could deliver something first (``inf``) and, said once, how many samples of the step under way others
-        could, if that is a ticket."""
-        found: dict[int, float] = {}
+    def useful(self) -> set[int]:
+        """Who could deliver something first and, said once, who has time for a ticket of the step under way."""
+        found: set[int] = set()
         for step in self._steps.values():
             if step.lot.free:
+                found |= step.first()
                 if not self._told and step.lot.index <= self._state.version:
-                    found |= step.could_deliver(self._team.sizes[0])
-                found |= dict.fromkeys(step.first(), math.inf)
+                    found |= step.has_time_for(self._team.sizes[0])
         self._told = True
         return found
 

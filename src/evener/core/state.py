@@ -10,8 +10,8 @@ from .members import Member
 FEW = 64
 """Members up to which what follows from all of them is found out anew whenever anything changes."""
 
-PART = 16
-"""Of how many more one may change before it is."""
+PART = 4
+"""With more members, one change for every so many beyond those comes before it is."""
 
 
 @dataclass(frozen=True, slots=True)

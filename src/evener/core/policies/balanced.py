@@ -9,11 +9,12 @@ from typing import ClassVar
 
 from .. import plan
 from ..commands import Planned
-from ..forecast import Forecast, Team
+from ..forecast import Forecast
 from ..ledger import Lot, TicketState
 from ..members import Member
 from ..overdue import first_overdue, following, overdue
 from ..state import RunState
+from ..team import Team
 from .base import Assignment, Late, Policy, whole
 
 FRACTION = 0.6
@@ -31,11 +32,8 @@ FITS = 0.9
 COMEBACK = 0.9
 """Who sits out must fit better than that by this factor to be called back: it must not come and go."""
 
-KEPT = 0.005
-"""Seconds for which a forecast is kept at most, where it is: it may take as long as some of them to make another."""
-
 AGAIN = 0.25
-"""Seconds after which all of many workers that were passed over are asked again."""
+"""Seconds after which all of many workers that were passed over are asked again; a forecast is kept as long at most."""
 
 BANK = 4.0
 """Steps' worth of unspent staleness budget that may be saved up for a hold-up."""
@@ -108,7 +106,7 @@ class Balanced(Policy):
         else:
             return None
         team, sizes = self._look(state), self._sizes_for(state, member)
-        if self._forecast is None or now > self._forecast.now + KEPT:
+        if self._forecast is None or now > self._forecast.now + AGAIN:
             self._forecast = Forecast(state, team, now, self._reach, self._runners)
         elapsed = now - self._forecast.now
         # Who sits out is of use again only when all others hang for longer than it needs.
@@ -138,14 +136,7 @@ class Balanced(Policy):
 
     def best_placed(self, state: RunState) -> Iterable[int]:
         """Who has time for a ticket, by the last forecast."""
-        if self._forecast is None or state.few:
-            return ()
-        able = [(state.members[worker], samples) for worker, samples in self._forecast.useful().items() if worker >= 0]
-        return [
-            member.worker
-            for member, samples in able
-            if samples * plan.caution(0.0, member.noise.value) >= self._sizes_for(state, member)[0]
-        ]
+        return () if self._forecast is None or state.few else self._forecast.useful()
 
     def _look(self, state: RunState) -> Team:
         """Who takes part; looked up again, and forecast again, where something has changed."""
@@ -194,6 +185,8 @@ class Balanced(Policy):
         """Choose who may run ahead into this step, and how far; said when it changes."""
         if not self.most:
             return ()
+        if self._same is None:
+            self._team = None  # others sit out than did: nothing is kept beyond that
         team = self._look(state)
         before = self._reach, self._runners
         if self.bound == AUTO:
