@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from evener.core.commands import Accumulate, SitOut, Step
+from evener.core.commands import Accumulate, Grant, SitOut, Step
 from evener.core.policies import Balanced, Synchronous
 from evener.core.state import Settings
 from evener.simulation.cluster import Cluster, Host
@@ -165,3 +165,33 @@ def test_a_worker_that_was_disturbed_is_tried_again():
 
     assert share(6.0, 12.0) < 0.1 * 1000 / 9400
     assert share(end - 5.0, end) > 0.6 * 1000 / 9400
+
+
+def test_who_is_too_slow_for_a_ticket_of_the_others_helps_with_smaller_ones():
+    hosts = made(500, 500, 500, 80)  # its share of a batch of 256 is 13 samples; the others' smallest ticket has 16
+    settings = Settings(256, epochs=1, workers=4)
+    done = Simulation(Cluster(hosts), settings, Balanced(bound=0), 60 * 256).run()
+    granted: dict[int, list[int]] = {}
+    for _, _, commands in done.log:
+        for said in commands:
+            if isinstance(said, Grant):
+                granted.setdefault(said.worker, []).append(sum(stop - start for start, stop in said.ranges))
+    assert sum(granted[3]) > 0.015 * 60 * 256
+    assert sum(size < 16 for worker in range(3) for size in granted[worker]) <= 60  # the rest of a step
+
+
+def stale_of_steps(policy):
+    """Stale samples of each step, by what the policy is told."""
+    found = []
+    closed = policy.closed
+    policy.closed = lambda state, lot: (found.append(lot.stale), closed(state, lot))
+    hosts = made(5600, 2800, 1400, 700, overhead=10, noise=0.2, uplink=0.003, downlink=0.004)
+    Simulation(Cluster(hosts), Settings(512, 1, workers=4), policy, 200 * 512).run()
+    return found
+
+
+@pytest.mark.parametrize("fraction", [0.05, 0.15])
+def test_what_was_saved_at_the_beginning_does_not_lift_the_mean_of_some_seconds(fraction):
+    stale = stale_of_steps(Balanced(1, fraction))
+    means = [sum(stale[start : start + 120]) / 120 / 512 for start in range(10, len(stale) - 120, 10)]
+    assert 0.9 * fraction < max(means) <= fraction

@@ -233,7 +233,7 @@ def test_with_bound_0_what_was_started_is_waited_for() -> None:
 
 def test_what_was_left_to_a_better_placed_worker_is_not_left_to_it_for_ever() -> None:
     run = Script(Balanced(1), positions=64, batch=64, workers=2, patience=60.0)
-    run.join(0, pace=200.0)
+    run.join(0, pace=60.0)
     run.join(1, pace=1000.0)
     run.start(1, run.held(1)[0])
     run.work(0)

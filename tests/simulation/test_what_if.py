@@ -82,7 +82,7 @@ def test_a_batch_too_small_for_the_workers_is_found_and_one_that_would_do() -> N
 
 
 def test_who_sits_out_is_named() -> None:
-    found = too_small(of_paces([400.0, 400.0, 150.0]), 64, Balanced)
+    found = too_small(of_paces([400.0, 400.0, 60.0]), 64, Balanced)
     assert found is not None
     assert found.now.sits_out == (2,)
     assert "worker 2 would sit out" in str(found)

@@ -17,6 +17,9 @@ from statistics import NormalDist
 USEFUL = 16
 """Smallest micro-batch that a device computes efficiently and that BatchNorm bears, in samples."""
 
+LEAST = 8
+"""The same for a worker that is too slow for a larger one, and would have to sit out."""
+
 LADDER = (1.0, 1.5, 2.0, 3.0, 4.0, 8.0)
 """Ticket sizes as multiples of the smallest: few sizes, so kernels and pace estimates settle."""
 

@@ -38,6 +38,10 @@ AGAIN = 0.25
 BANK = 4.0
 """Steps' worth of unspent staleness budget that may be saved up for a hold-up."""
 
+MARGIN = 0.03
+"""Part of the staleness budget that is kept free where not all may be stale: what was saved before is spent on top of
+it, and the mean of some seconds is to be within the bound, too."""
+
 AUTO = "auto"
 """The word for a bound that follows from the transfers."""
 
@@ -78,6 +82,7 @@ class Balanced(Policy):
         self.bound = bound
         self.most = MOST if bound == AUTO else whole("bound", bound, 0, f"steps (or the word {AUTO!r})")
         self.stale_fraction = stale_fraction
+        self._planned_fraction = stale_fraction * (1.0 - MARGIN * (1.0 - stale_fraction))
         self.look_ahead = bool(look_ahead)
         self.reproducible = self.most == 0
         self._reach = 1 if bound == AUTO else self.most
@@ -88,6 +93,7 @@ class Balanced(Policy):
         self._same: Team | None = None  # as long as its members are
         self._forecast: Forecast | None = None
         self._sizes: dict[int, tuple[int, tuple[int, ...], tuple[int, ...]]] = {}
+        self._slow: set[int] = set()  # too slow for the smallest ticket of the others: theirs is smaller
         self._waited: tuple[int, int] | None = None
         self._overdue: float | None = None
 
@@ -116,9 +122,7 @@ class Balanced(Policy):
             start, pace, _ = mine
             part = pace / (pace + team.others_pace(member))
             share = plan.caution(part, member.noise.value) * pace * (close - start)
-            # A ticket larger than the share lands late and keeps the others waiting; none at all wastes the share.
-            # The smaller a worker's part of the total pace, the more it would take from the others.
-            if share < max(WORTHWHILE, 1 - part) * sizes[0] and not step.lands_first(mine, sizes[0], elapsed):
+            if share < self._worth(part) * sizes[0] and not step.lands_first(mine, sizes[0], elapsed):
                 continue
             return self._ticket(member, step.lot, share, sizes, self._forecast)
         return None
@@ -150,6 +154,7 @@ class Balanced(Policy):
         """There is another team."""
         self._same = self._team = self._forecast = None
         self._sizes.pop(member.worker, None)
+        self._slow.discard(member.worker)
 
     went = came
 
@@ -173,7 +178,8 @@ class Balanced(Policy):
         ladder = self._look(state).sizes
         known, of, found = self._sizes.get(member.worker, (-1, (), ()))
         if known != member.learnt or of is not ladder:
-            sizes = member.efficient(ladder)
+            slow = member.worker in self._slow
+            sizes = member.efficient((plan.LEAST, *ladder) if slow else ladder)
             shortest = plan.floor_to(sizes, min(member.pace.value * SHORTEST, state.settings.batch / 16))
             found = sizes[bisect_left(sizes, shortest) :]
             self._sizes[member.worker] = member.learnt, ladder, found
@@ -193,7 +199,7 @@ class Balanced(Policy):
             step = state.settings.batch / max(sum(team.paces), 1e-9)
             self._reach = max(1, min(MOST, math.ceil(max(team.trips, default=0.0) / step)))
         runners = [self._runner(state, member) for member in team.members]
-        budget = max(0.0, self.stale_fraction * lot.quota + self._bank / BANK)
+        budget = max(0.0, self._planned_fraction * lot.quota + self._bank / BANK)
         self._runners = plan.choose_runners(runners, budget)
         if (self._reach, self._runners) == before:
             return ()
@@ -215,9 +221,35 @@ class Balanced(Policy):
         From the publication of one version to that of the next, transfers count for it as for the others.
         """
         team = self._look(state)
-        seconds, step = member.seconds(team.sizes[0]) + member.uplink.value, team.others_step(member)
+        seconds, step = member.seconds(self._smallest(state, member)) + member.uplink.value, team.others_step(member)
         longest = self._part(member) * step + team.others_trip(member)
         return seconds, step, seconds + member.downlink.value <= longest
+
+    def _smallest(self, state: RunState, member: Member) -> int:
+        """Samples of the smallest ticket that it is given."""
+        return plan.LEAST if member.worker in self._slow else self._look(state).sizes[0]
+
+    def _suit(self, state: RunState, member: Member) -> None:
+        """Give who is too slow for the smallest ticket of the others smaller ones, until a step has room for those."""
+        team = self._look(state)
+        smallest, pace = team.sizes[0], member.pace.value
+        if state.settings.micro_batch or smallest <= plan.LEAST:
+            return
+        part = pace / (pace + team.others_pace(member))
+        share = min(FITS, plan.caution(part, member.noise.value)) * pace * team.others_step(member)
+        slow = member.worker in self._slow
+        if (share < self._worth(part) * smallest / (COMEBACK if slow else 1.0)) != slow:
+            self._slow ^= {member.worker}
+            self._sizes.pop(member.worker, None)
+
+    @staticmethod
+    def _worth(part: float) -> float:
+        """The part of a smallest ticket that a share must have, of a worker with this part of all paces.
+
+        A ticket larger than the share lands late and keeps the others waiting; none at all wastes the share. The
+        smaller a worker's part, the more it would take from the others.
+        """
+        return max(WORTHWHILE, 1 - part)
 
     @staticmethod
     def _part(member: Member) -> float:
@@ -226,7 +258,7 @@ class Balanced(Policy):
 
     def closed(self, state: RunState, lot: Lot) -> None:
         """Settle the budget: what a step did not spend is saved, up to a few steps' worth."""
-        saved = self._bank + self.stale_fraction * lot.quota - lot.stale
+        saved = self._bank + self._planned_fraction * lot.quota - lot.stale
         self._bank = min(saved, BANK * self.stale_fraction * state.settings.batch)
 
     def memory(self) -> tuple[tuple[str, float], ...]:
@@ -248,6 +280,7 @@ class Balanced(Policy):
 
         It fits into a step, or, started a step early, into two of them, if the staleness budget has that much to spare.
         """
+        self._suit(state, member)
         why = self._useless(state, member)
         if bool(why) != member.sits_out:
             self._same = None
@@ -258,7 +291,7 @@ class Balanced(Policy):
         if fits:
             return ""
         spans = 2
-        a_step = self._look(state).sizes[0] * min(1.0, step / seconds)
+        a_step = self._smallest(state, member) * min(1.0, step / seconds)
         if a_step > self.stale_fraction * state.settings.batch or not self._reach:
             spans = 1
         elif seconds + member.downlink.value <= self._part(member) * spans * step:
