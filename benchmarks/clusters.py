@@ -58,10 +58,13 @@ class Cluster:
         shares: of one core, by host.
         link: every host's, and the server's too unless it has its own: systems without a server must not be at a
             disadvantage.
+        each: each host's own link, where they differ.
         server: the server's host's own link.
         frame: bytes of a frame at most, where links go through the switch. It pays for each frame, about 13 CPU
             seconds a GB at 1500 bytes and a third of that at 16,000; network cards join small frames into such ones.
         happenings: in the order of their times.
+        keys: evener's connections are authenticated and encrypted (CURVE). The peers' never are.
+        processes: on each host; empty: one. They share its part of a core.
         stretch: how many times longer than the others this cluster is measured.
     """
 
@@ -72,6 +75,9 @@ class Cluster:
     server: Link | None = None
     frame: int = 1500
     happenings: tuple[Happening, ...] = ()
+    each: tuple[Link, ...] = ()
+    keys: bool = False
+    processes: tuple[int, ...] = ()
     stretch: float = 1.0
 
     def __post_init__(self) -> None:
@@ -80,10 +86,13 @@ class Cluster:
         if any(not 0 <= one.host < len(self.shares) or not 0 <= one.at < 1 for one in self.happenings):
             raise ValueError(f"{self.name}: something happens to a host, or at a time, that there is not")
 
+        if any(len(by_host) not in (0, len(self.shares)) for by_host in (self.each, self.processes)):
+            raise ValueError(f"{self.name}: each host has one link, and one number of processes")
+
     @property
     def links(self) -> tuple[Link, ...]:
         """By host; the server's is the last."""
-        return (*[self.link] * len(self.shares), self.server or self.link)
+        return (*(self.each or [self.link] * len(self.shares)), self.server or self.link)
 
     @property
     def changes(self) -> bool:
@@ -156,8 +165,32 @@ CLUSTERS = (
     Cluster("straggler", "speeds 1:1:1:0.1, fast links", (0.45, 0.45, 0.45, 0.045)),
     Cluster(
         "eight",
-        "eight hosts, speeds 16:8:8:4:4:2:2:1, fast links",
+        "eight hosts, speeds 16:8:8:4:4:2:2:1, links of 100 Mbit/s to 1 Gbit/s and 1 to 20 ms there and back, "
+        "the server's of 1 Gbit/s",
         of_cores(1.4, (16, 8, 8, 4, 4, 2, 2, 1)),
+        # Quick hosts have slow links, too: whoever is far away is not slow for that.
+        each=tuple(
+            Link(rate_mbit=rate, delay_ms=there_and_back / 2)
+            for rate, there_and_back in (
+                (1000, 1),
+                (100, 20),
+                (500, 5),
+                (1000, 2),
+                (200, 10),
+                (200, 10),
+                (100, 20),
+                (500, 5),
+            )
+        ),
+        server=Link(rate_mbit=1000),
+        frame=16_000,
+        keys=True,
+    ),
+    Cluster(
+        "groups",
+        "two hosts with two processes each and two with one, speeds 4:3:2:1, fast links",
+        of_cores(1.4, (4, 3, 2, 1)),
+        processes=(2, 2, 1, 1),
     ),
     Cluster("equal", "four equal hosts, fast links", (0.375,) * 4),
     Cluster("one", "one host, fast links", (0.8,)),

@@ -102,7 +102,7 @@ class Measurement:
         self.folder = Path(job.folder)
         kind = progress.Record if system.runner == "evener" else progress.Files
         self.progress = kind(self.folder, job.hosts)
-        self._processes: dict[int, Popen[bytes]] = {}
+        self._processes: dict[int, list[Popen[bytes]]] = {}  # by host
         self._warming: set[int] = set()
         self._killed: set[int] = set()
         self._hosts = range(job.hosts)
@@ -124,16 +124,18 @@ class Measurement:
             return outcome
         finally:
             self.cluster.quiet()
-            for process in self._processes.values():
+            for process in self._all():
                 process.wait()
 
     # Starting -----------------------------------------------------------------------------------------------
 
     def _start(self, host: int) -> None:
-        job = part_of(self.job, self.cluster, host, self.sizes[host] if host >= 0 else ())
         module = f"benchmarks.runners.{self.system.runner}"
         command = [str(peers.python(self.system.environment)), "-m", module]
-        self._processes[host] = self.cluster.start(host, command, environment(job), self._log(host))
+        self._processes[host] = []
+        for member in range(self.job.processes[host] if self.job.processes and host != SERVER else 1):
+            job = part_of(self.job, self.cluster, host, self.sizes[host] if host >= 0 else (), member)
+            self._processes[host].append(self.cluster.start(host, command, environment(job), self._log(host)))
         if not self.system.enters:
             self._warming.add(host)
 
@@ -227,7 +229,8 @@ class Measurement:
             case "kill":
                 self._killed.add(host)
                 self.cluster.kill(host)
-                self._processes[host].wait()
+                for process in self._processes[host]:
+                    process.wait()
             case "start":
                 if sizes := self._rates().get(host):  # a host that measured all sizes does not do so again
                     self.sizes[host] = (max(sizes, key=lambda size: sizes[size]),)
@@ -252,10 +255,14 @@ class Measurement:
 
     def _dead(self) -> str:
         """What processes that should not have ended said last; empty: there are none."""
-        for host, process in self._processes.items():
-            if host not in self._killed and process.poll() is not None:
-                return f"{name_of(host)} ended with exit code {process.returncode}{last_words(self._log(host))}"
+        for host, processes in self._processes.items():
+            for process in processes:
+                if host not in self._killed and process.poll() is not None:
+                    return f"{name_of(host)} ended with exit code {process.returncode}{last_words(self._log(host))}"
         return ""
+
+    def _all(self) -> list[Popen[bytes]]:
+        return [process for processes in self._processes.values() for process in processes]
 
 
 def account(outcome: Outcome, folder: Path, batch: int) -> None:

@@ -22,12 +22,12 @@ LAST_WORDS = 12
 """Lines of a failed process's output that are kept."""
 
 
-def part_of(job: Job, cluster: Hosts, host: int, sizes: tuple[int, ...]) -> Job:
-    """The job of one host; -1: of the server's."""
+def part_of(job: Job, cluster: Hosts, host: int, sizes: tuple[int, ...], member: int = 0) -> Job:
+    """The job of one process of a host; -1: of the server's."""
     if host == SERVER:
         return replace(job, index=host)
-    door, share = cluster.door(host), cluster.cluster.shares[host]
-    return replace(job, index=host, door=str(door or ""), share=share, sizes=sizes)
+    job = replace(job, index=host, member=member, door=str(cluster.door(host) or ""), sizes=sizes)
+    return replace(job, share=cluster.cluster.shares[host] / job.members)
 
 
 def environment(job: Job) -> dict[str, str]:

@@ -16,6 +16,9 @@ SIZES = {"small": (8, 16, 32, 64, 128), "wearable": (8, 16, 32, 64, 128), "resne
 PER_HOST = {"small": 128, "wearable": 64, "resnet20": 64}
 """By workload, samples of the batch for each host, where nothing else is said."""
 
+SEVERAL = ("evener", "limit")
+"""Runners of which a host may have several processes."""
+
 WARM = 1.5
 """Seconds from the first sign of progress to the measured time."""
 
@@ -59,6 +62,7 @@ class Block:
         seconds: measured, each time.
         limit_every: the limit is measured before every so many repetitions, and in the end; 0: never, which suffices
             where systems are only held against each other, repetition by repetition.
+        keys: whether evener's connections are encrypted; ``None``: as the cluster says.
     """
 
     cluster: Cluster
@@ -68,10 +72,17 @@ class Block:
     repetitions: int
     seconds: float
     limit_every: int = 1
+    keys: bool | None = None
 
     def __post_init__(self) -> None:
+        if self.cluster.processes and (others := [one.title for one in self.systems if one.runner not in SEVERAL]):
+            raise ValueError(f"{self.cluster.name}: some hosts have several processes, which is not for {others[0]}")
         if not self.limit_every and any(system.oracle for system in self.systems):
             raise ValueError(f"{self.cluster.name}: an oracle takes its batches from the limit, which is not measured")
+
+    def keyed(self, system: System) -> bool:
+        """Whether ``system``'s connections are authenticated and encrypted."""
+        return system.runner == "evener" and (self.cluster.keys if self.keys is None else self.keys)
 
     @property
     def sizes(self) -> tuple[int, ...]:

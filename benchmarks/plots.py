@@ -29,8 +29,8 @@ def draw(folder: Path, session: Session, goals: Sequence[Found]) -> list[Path]:
     """Write the plots of a session; those of which nothing was measured are left out."""
     mark = " (throttled)" if session.missing else ""
     with plt.style.context(STYLE):
-        made = [_limit(folder / f"{session.plan}-limit.png", session.rows(), mark)]
-        made.append(_goals(folder / f"{session.plan}-goals.png", goals, mark))
+        made = [_limit(folder / f"{session.name}-limit.png", session.rows(), mark)]
+        made.append(_goals(folder / f"{session.name}-goals.png", goals, mark))
     return [path for path in made if path is not None]
 
 

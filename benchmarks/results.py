@@ -32,6 +32,7 @@ class Result:
     counted_once: bool | None = None
     problems: str = ""
     sat_out: tuple[int, ...] = ()
+    keys: bool = False
     seconds: float | None = None
     started_after_s: float | None = None
     ended_early: str = ""
@@ -76,6 +77,7 @@ class Row:
     server_cpu: Spread | None
     overhead: Spread | None
     stale_fraction: Spread | None
+    keys: bool = False
     hosts: tuple[Spread | None, ...] = ()
     failed: str = ""
     ended_early: str = ""
@@ -89,14 +91,19 @@ class Session:
     Attributes:
         missing: why there are no quotas and hosts pause instead; empty: there are quotas.
         factor: on all measured times.
+        name: of the files that it is written to; empty: the plan's.
     """
 
     plan: str
     machine: dict[str, Any]
     missing: str = ""
     factor: float = 1.0
+    name: str = ""
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     results: list[Result] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.name = self.name or self.plan
 
     def blocks(self) -> list[list[Result]]:
         """The results by cluster, workload and batch, each in order."""
@@ -197,6 +204,7 @@ def _row(measured: list[tuple[Result, float | None, tuple[float, ...]]], cost: S
         server_cpu=Spread.of([one.server_cpu for one, _ in good if one.server_cpu is not None]),
         overhead=Spread.of([part for one, _ in good if (part := overhead(one, cost)) is not None]),
         stale_fraction=Spread.of([one.stale_fraction for one, _ in good if one.stale_fraction is not None]),
+        keys=first.keys,
         hosts=tuple(map(Spread.of, zip(*own, strict=True))) if len({len(shares) for shares in own}) == 1 else (),
         failed=next((result.failed for result, *_ in measured if result.failed), ""),
         ended_early=next((result.ended_early for result, _ in good if result.ended_early), ""),

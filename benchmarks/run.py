@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from evener.runtime import keys
+
 from . import cluster as emulation
 from . import goals, machine, peers, table, throttled
 from .clusters import CLUSTERS
@@ -18,7 +20,7 @@ from .measure import FailedError, Measurement, Outcome, Window
 from .places import workplace
 from .plan import PLANS, WARM, Block, block, estimate, parts, shorten
 from .results import Result, Session
-from .runners.job import Job
+from .runners.job import KEYS, Job
 from .switch import SwitchError
 from .systems import LIMIT, SYSTEMS, System
 from .throttled import Hosts, ThrottledCluster
@@ -62,7 +64,9 @@ class Bench:
                 hosts = range(len(one.cluster.shares))
                 best = [(known[host][0],) if host in known else one.sizes for host in hosts]
                 rates = [known[host][1] if host in known else 1.0 for host in hosts]
-                blank = Result(one.cluster.name, one.workload, system.name, one.batch, repetition)
+                blank = Result(
+                    one.cluster.name, one.workload, system.name, one.batch, repetition, keys=one.keyed(system)
+                )
                 try:
                     outcome = self.once(cluster, one, system, best, rates)
                 except FailedError as error:
@@ -100,6 +104,8 @@ class Bench:
         hosts = len(rates) - system.leaves_out
         port = next(self._ports)
         with workplace(self.keep, f"{port}-{system.name}") as folder:
+            if one.keyed(system):
+                keys.make(folder / KEYS, [f"host-{host}" for host in range(hosts)])
             job = Job(
                 index=0,
                 addresses=cluster.addresses[:hosts],
@@ -113,6 +119,8 @@ class Bench:
                 parts=parts(one.batch, rates[:hosts] if system.oracle else [1.0] * hosts),
                 sizes=(),
                 options=system.options,
+                keys=one.keyed(system),
+                processes=cluster.cluster.processes[:hosts],
             )
             window = Window(WARM, one.window(system))
             return Measurement(cluster, system, job, sizes if system.runner == LIMIT.runner else ()).run(window)
@@ -156,8 +164,20 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--throttle", action="store_true", help="no quotas and no peers, as where root is missing")
     parser.add_argument("--estimate", action="store_true", help="print how long it would take, and end")
     parser.add_argument("--keep", type=Path, help="folder for the logs and records of what is measured")
+    parser.add_argument(
+        "--keys",
+        action=argparse.BooleanOptionalAction,
+        help="some: evener's connections are encrypted, or not (default: as the cluster says)",
+    )
+    parser.add_argument("--name", default="", help="of the files of results (default: the plan's, or the cluster's)")
     parser.add_argument("--out", type=Path, default=RESULTS, help=f"folder for the results (default: {RESULTS})")
     return parser.parse_args(words)
+
+
+def _name(asked: argparse.Namespace) -> str:
+    """What the files of results are called: as the plan, or as the one cluster that was chosen."""
+    chosen = asked.plan == "some" and asked.cluster != CLUSTERS[0].name
+    return str(asked.cluster if chosen else asked.plan)
 
 
 def _missing(wanted: bool) -> str:
@@ -180,9 +200,9 @@ def _missing(wanted: bool) -> str:
 def write(session: Session, folder: Path) -> None:
     """Write and print the tables, and draw the plots, of what was measured."""
     found = goals.evaluate(session)
-    session.write(folder / f"{session.plan}.json", goals=[one.to_dict() for one in found])
+    session.write(folder / f"{session.name}.json", goals=[one.to_dict() for one in found])
     text = table.markdown(session, found)
-    (folder / f"{session.plan}.md").write_text(text)
+    (folder / f"{session.name}.md").write_text(text)
     print(f"\n{text}")
     if importlib.util.find_spec("matplotlib") is None:
         print("No plots: they need matplotlib (pip install 'evener[study]').", file=sys.stderr)
@@ -200,7 +220,10 @@ def main(words: Sequence[str] | None = None) -> int:
         if asked.plan == "some":
             names = asked.systems.split(",")
             blocks: Sequence[Block] = [
-                block(asked.cluster, asked.workload, names, asked.repetitions, asked.seconds, asked.batch)
+                replace(
+                    block(asked.cluster, asked.workload, names, asked.repetitions, asked.seconds, asked.batch),
+                    keys=asked.keys,
+                )
             ]
         else:
             blocks = PLANS[asked.plan]
@@ -221,7 +244,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else nothing would be cleared away
     began = time.monotonic()
-    session = Session(asked.plan, {}, missing, asked.factor)
+    session = Session(asked.plan, {}, missing, asked.factor, asked.name or _name(asked))
     bench = Bench(session, asked.keep)
     bench.prepare(blocks)
     session.machine = machine.describe()

@@ -17,6 +17,8 @@ COLUMNS = (
 GOAL_COLUMNS = ("measure", "goal", "found", "n", "stale", "met", "")
 MET = {True: "yes", False: "**no**", None: "open"}
 
+KEYS = "Keys on: connections are authenticated and encrypted, as between machines (CURVE). Other systems have none."
+
 THROTTLED = " (**throttled**: no quotas, hosts pause)"
 
 
@@ -24,7 +26,7 @@ def markdown(session: Session, goals: Sequence[Found] = ()) -> str:
     """All of it, with what it ran on, and the goals in the end."""
     mark = THROTTLED if session.missing else ""
     facts = ", ".join(f"{name} {value}" for name, value in session.machine.items())
-    lines = [f"# Measured: {session.plan}", "", f"{session.created}. {facts}.", ""]
+    lines = [f"# Measured: {session.name}", "", f"{session.created}. {facts}.", ""]
     lines += ["Medians, and in brackets the least and the greatest of n. How to read this: `benchmarks/README.md`.", ""]
     if session.missing:
         lines += [f"**Throttled**, and without the peers, since quotas cannot be had here: {session.missing}", ""]
@@ -61,7 +63,10 @@ def goals_table(goals: Sequence[Found]) -> list[str]:
 def table(rows: Sequence[Row]) -> list[str]:
     """The lines of one table, and the reasons of what failed."""
     lines = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
-    lines += ["| " + " | ".join(cells(row)) + " |" for row in rows]
+    keyed = any(row.keys for row in rows)
+    lines += ["| " + " | ".join(cells(row, keyed)) + " |" for row in rows]
+    if keyed:
+        lines += ["", KEYS]
     for row in rows:
         for what, why in (
             ("failed", row.failed),
@@ -73,10 +78,17 @@ def table(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def cells(row: Row) -> list[str]:
+def title(row: Row, keyed: bool) -> str:
+    """The system, and where others (``keyed``) have keys, whether it has."""
+    system = systems.find(row.system)
+    mark = ", **keys on**" if row.keys else ", without keys" if keyed and system.runner != "limit" else ""
+    return system.title + mark
+
+
+def cells(row: Row, keyed: bool = False) -> list[str]:
     """What one line says."""
     return [
-        systems.find(row.system).title,
+        title(row, keyed),
         text(row.samples_per_second, "{:.0f}") if row.count else "failed",
         text(row.utilisation, "{:.3f}"),
         " ".join(f"{share.median:.2f}" for share in row.hosts if share),

@@ -12,6 +12,9 @@ from pathlib import Path
 
 VARIABLE = "EVENER_BENCHMARK_JOB"
 SERVER = -1
+KEYS = "keys"
+"""The folder of evener's keys, below that of the measurement."""
+
 POLL = 0.02
 PATIENCE = 300.0
 """Seconds to wait for the others to get ready."""
@@ -34,6 +37,9 @@ class Job:
         parts: of the batch, by host.
         sizes: of micro-batch, in samples, that this host is to measure (the limit only).
         options: of the system.
+        keys: evener's processes know each other by keys, which are in the folder.
+        processes: on each host.
+        member: this process's number on its host.
     """
 
     index: int
@@ -48,12 +54,15 @@ class Job:
     parts: tuple[int, ...]
     sizes: tuple[int, ...]
     options: dict[str, bool | float | int | str]
+    keys: bool = False
+    processes: tuple[int, ...] = ()
+    member: int = 0
 
     @classmethod
     def here(cls) -> Job:
         """This process's."""
         fields = json.loads(os.environ[VARIABLE])
-        for name in ("addresses", "parts", "sizes"):
+        for name in ("addresses", "parts", "sizes", "processes"):
             fields[name] = tuple(fields[name])
         return cls(**fields)
 
@@ -77,6 +86,11 @@ class Job:
         return len(self.addresses)
 
     @property
+    def members(self) -> int:
+        """How many processes this host has."""
+        return self.processes[self.index] if self.processes and self.index != SERVER else 1
+
+    @property
     def part(self) -> int:
         """This host's samples of each batch."""
         return self.parts[self.index]
@@ -87,7 +101,12 @@ class Job:
 
     def ready(self) -> None:
         """Warm: wait until all are, and this process is as slow as it shall be."""
-        self.path(f"ready-{self.index}").touch()
+        if self.member:
+            self.path(f"ready-{self.index}-{self.member}").touch()
+        else:  # the host is, once all of its processes are
+            for member in range(1, self.members):
+                wait_for(self.path(f"ready-{self.index}-{member}"))
+            self.path(f"ready-{self.index}").touch()
         wait_for(self.path(f"go-{self.index}"))
 
 

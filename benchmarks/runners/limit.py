@@ -62,9 +62,10 @@ def main() -> None:
     if len(job.sizes) > 1:
         rates = {size: rate(gradient, model, workload.batches(size, job.index), size) for size in job.sizes}
         best = max(rates, key=lambda size: rates[size])
-        whole = job.path(f"rates-{job.index}.json")
-        whole.with_suffix(".part").write_text(json.dumps(rates))
-        whole.with_suffix(".part").rename(whole)
+        if not job.member:
+            whole = job.path(f"rates-{job.index}.json")
+            whole.with_suffix(".part").write_text(json.dumps(rates))
+            whole.with_suffix(".part").rename(whole)
     progress = Progress(job)
     for batch in workload.batches(best, job.index):
         gradient(model, batch)

@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -146,6 +147,25 @@ def test_the_servers_host_may_have_a_link_of_its_own():
     fast, slow = Link(rate_mbit=1000), Link(rate_mbit=100)
     assert Cluster("two", "", (0.1, 0.1), slow, server=fast).links == (slow, slow, fast)
     assert Cluster("two", "", (0.1, 0.1), slow).links == (slow, slow, slow)
+
+
+def test_each_host_may_have_a_link_of_its_own():
+    fast, slow = Link(rate_mbit=1000), Link(rate_mbit=100)
+    assert Cluster("two", "", (0.1, 0.1), each=(slow, fast), server=fast).links == (slow, fast, fast)
+    with pytest.raises(ValueError, match="each host has one link"):
+        Cluster("two", "", (0.1, 0.1), each=(slow,))
+
+
+def test_keys_are_the_clusters_choice_unless_somebody_says_otherwise_and_only_evener_has_any():
+    eight = block("eight", "small", ["balanced", "ddp"], 1, 1)
+    assert [eight.keyed(system) for system in eight.systems] == [True, False]
+    assert not any(map(replace(eight, keys=False).keyed, eight.systems))
+    assert replace(block("equal", "small", ["balanced"], 1, 1), keys=True).keyed(eight.systems[0])
+
+
+def test_hosts_with_several_processes_are_for_systems_that_know_them():
+    with pytest.raises(ValueError, match=r"several processes.*PyTorch DDP"):
+        block("groups", "small", ["balanced", "ddp"], 1, 1)
 
 
 def test_rotation_leaves_the_sum_of_speeds_as_it_is():

@@ -3,13 +3,19 @@
 import contextlib
 import json
 import os
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from benchmarks import run
+from benchmarks.clusters import find as find_cluster
 from benchmarks.measure import FailedError, Outcome
+from benchmarks.places import part_of
 from benchmarks.plan import block
 from benchmarks.results import Result, Session
+from benchmarks.runners.evener import place_of
+from benchmarks.runners.job import Job
 from benchmarks.systems import find
 
 
@@ -120,6 +126,38 @@ def test_a_system_may_leave_the_last_hosts_out(monkeypatch):
             run.Bench(Session("some", {})).once(cluster, one, system, [()] * 5, [1.0] * 5)
     assert [job.hosts for job in jobs] == [5, 4]
     assert [job.batch for job in jobs] == [512, 512]
+
+
+def test_who_has_keys_is_in_the_job_and_in_the_table(monkeypatch, tmp_path):
+    def run_it(measurement, window):
+        folder = Path(measurement.job.folder)
+        made = {path.parent.name for path in folder.glob("keys/*/worker.key")}
+        assert made == ({f"host-{host}" for host in range(8)} if measurement.job.keys else set())
+        return Outcome(1.0, [1.0] * 8, [1.0] * 8, 0.0, 1.0, 0.0)
+
+    monkeypatch.setattr(run.Measurement, "run", run_it)
+    monkeypatch.setattr(run.emulation, "check", lambda: None)
+    monkeypatch.setattr(run.emulation, "EmulatedCluster", run.ThrottledCluster)
+    words = ["some", "--cluster", "eight", "--systems", "balanced,ddp", "--out", str(tmp_path)]
+    assert run.main(words) == 0
+    table = (tmp_path / "eight.md").read_text()
+    assert "evener balanced, **keys on**" in table
+    assert "PyTorch DDP, without keys" in table
+    assert run.main([*words, "--no-keys", "--name", "bare"]) == 0
+    assert "keys" not in (tmp_path / "bare.md").read_text().partition("##")[2]
+
+
+def test_the_processes_of_a_host_share_its_part_of_a_core():
+    groups = find_cluster("groups")
+    options = {"policy": "balanced", "group": True}
+    job = Job(0, ("a",) * 4, "s", 1, "", "", 0.0, "small", 512, (), (), options, processes=groups.processes)
+    with run.ThrottledCluster(groups) as cluster:
+        parts = [part_of(job, cluster, host, (), member) for host in range(4) for member in range(job.processes[host])]
+        assert [sum(one.share for one in parts if one.index == host) for host in range(4)] == list(groups.shares)
+        places = [place_of(one) for one in parts]
+        assert [(one.index, one.workers) for one in places] == [(0, 4), (0, 4), (1, 4), (1, 4), (2, 4), (3, 4)]
+        alone = [place_of(replace(one, options={"policy": "balanced"})) for one in parts]
+        assert [(one.index, one.workers) for one in alone] == [(worker, 6) for worker in range(6)]
 
 
 def test_a_peer_that_cannot_be_installed_fails_with_pips_reason(monkeypatch):
