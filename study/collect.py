@@ -17,7 +17,7 @@ BIN = 0.25
 """Width of the staleness histogram's bins, in batches."""
 
 
-class _Reading:
+class Reading:
     """What the summary does not have: the curve, and staleness in batches."""
 
     def __init__(self, record: Path, batch: int) -> None:
@@ -94,7 +94,7 @@ def collect(key: str, label: str, spec: dict[str, Any], record: Path, limit: flo
         RecordError: there is no record.
     """
     summary = summarise(record, limit)
-    reading = _Reading(record, summary.batch)
+    reading = Reading(record, summary.batch)
     return Result(
         key=key,
         label=label,

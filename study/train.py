@@ -115,10 +115,8 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
+def train(session: evener.Session, options: argparse.Namespace) -> None:
     """The five lines, as in the examples."""
-    options = arguments()
-    session = evener.join()
     torch.manual_seed(options.seed)
     train, test = evener.data.har() if options.data == "har" else evener.data.fashion_mnist()
     kept = torch.randperm(len(train.x), generator=torch.Generator().manual_seed(0))[: options.keep or None]
@@ -148,4 +146,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    given = arguments()
+    train(evener.join(), given)
