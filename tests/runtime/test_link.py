@@ -13,6 +13,7 @@ import pytest
 import zmq
 
 from evener.core import events as e
+from evener.runtime import line
 from evener.runtime import protocol as p
 from evener.runtime.line import SILENCE, Line
 from evener.runtime.transport import Dialer, Listener
@@ -340,22 +341,57 @@ def test_what_is_said_does_not_wait_for_bulk_to_be_copied(server: Server) -> Non
     def chunks() -> Iterator[tuple[p.Message, memoryview]]:
         for number in range(4):
             if number == 2:  # were all copied first, this would never be heard
-                line.say(p.Alive(cpu_s=12.0))
+                speaking.say(p.Alive(cpu_s=12.0))
             if number == 3:
                 assert heard.wait(PATIENCE / 1000)
             yield p.Part(0, number), memoryview(b"chunk")
 
     sent = threading.Event()
     hello = p.Hello(p.PROTOCOL, "run", 4, [], "host", 1, "cpu")
-    line = Line(server.address, "secret", hello, lambda *_: None, lambda *_: None, lambda: None)
-    line.send(chunks(), sent.set)
-    line.open()
+    speaking = Line(server.address, "secret", hello, lambda *_: None, lambda *_: None, lambda: None)
+    speaking.send(chunks(), sent.set)
+    speaking.open()
     while server.hear(p.Alive) != p.Alive(cpu_s=12.0):
         pass
     heard.set()
     assert sent.wait(PATIENCE / 1000)
-    line.close("the test is over")
+    speaking.close("the test is over")
     assert server.hear(p.Leave).reason == "the test is over"  # type: ignore[union-attr]
+
+
+# No server ------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_finds_no_server_says_so_and_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line, "UNSAID", 0.0)
+    told: list[str] = []
+    link = Link(f"tcp://127.0.0.1:{free_port()}", "secret", "run", 4, [], SIZE, "cpu", wait=1.0, tell=told.append)
+    with pytest.raises(RunError, match=r"nobody at .* answers, for \d+ s now: the run is over, or its server is lost"):
+        link.open()
+    assert len(told) == 1
+    assert "trying for 1 s" in told[0]
+    link.close("the test is over")
+
+
+def test_a_worker_that_comes_after_the_end_need_not_look_for_the_server() -> None:
+    link = Link(f"tcp://127.0.0.1:{free_port()}", "secret", "run", 4, [], SIZE, "cpu", over=lambda: True)
+    with pytest.raises(RunError, match="this worker has come too late"):
+        link.open()
+    link.close("the test is over")
+
+
+def test_a_server_that_is_there_and_slow_to_answer_is_waited_for(server: Server) -> None:
+    link = Link(server.address, "secret", "run", 4, [], SIZE, "cpu", wait=2.0)
+    with ThreadPoolExecutor(1) as main:
+        opening = main.submit(link.open)
+        server.hear(p.Hello)
+        for _ in range(3):  # its signs of life: seconds go by
+            server.hear(p.Alive)
+        assert not opening.done()
+        server.say("control", p.Refusal("that is all"))
+        with pytest.raises(RunError, match="that is all"):
+            opening.result(PATIENCE / 1000)
+    link.close("the test is over")
 
 
 # A server that was lost, and one that went on from its checkpoint --------------------------------------------

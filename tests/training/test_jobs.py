@@ -130,7 +130,7 @@ session = """,
 )
 
 
-def test_a_second_server_of_the_job_is_told_so_and_disturbs_nobody(tasks: Tasks) -> None:
+def test_who_comes_second_to_serve_or_too_late_to_work_is_told_so_and_disturbs_nobody(tasks: Tasks) -> None:
     tasks.gate("here", "go on")
     (tasks.folder / "train.py").write_text(HELD)
     tasks.start(0, EVENER_SERVE="--workers 1")
@@ -143,6 +143,12 @@ def test_a_second_server_of_the_job_is_told_so_and_disturbs_nobody(tasks: Tasks)
     tasks.let("go on")
     assert tasks.codes(0) == [0], tasks.said()
     assert workers(tasks.run) == {0}
+    tasks.start(1)
+    assert tasks.codes(2) == [1]
+    assert re.fullmatch(
+        r"evener: the run at 127\.0\.0\.1:[0-9]+ is over, says its record: this worker has come too late\.\n",
+        tasks.said(2),
+    )
 
 
 def test_with_rank_0_its_server_ends(tasks: Tasks) -> None:
@@ -157,6 +163,13 @@ def test_with_rank_0_its_server_ends(tasks: Tasks) -> None:
     *_, last = read(tasks.run)
     assert not (isinstance(last, EndLine) and last.end.ok)
     assert not check(tasks.run).complete
+
+
+def test_a_task_that_does_not_find_its_data_is_told_where_they_are(tasks: Tasks) -> None:
+    (tasks.folder / "train.py").write_text(SCRIPT.replace("data = ", "open('nowhere.npz'); data = "))
+    assert tasks.codes(tasks.start(1)) == [1]
+    assert "FileNotFoundError" in tasks.said()
+    assert "every machine of a run reads its own copy of the data" in tasks.said().splitlines()[-1]
 
 
 def test_a_server_that_fails_fails_its_job(tasks: Tasks) -> None:

@@ -20,7 +20,7 @@ from ..runtime.keys import KeysError, ServerKeys, WorkerKeys
 from ..runtime.knocking import NobodyError, knock
 from ..runtime.place import Compress, Place, PolicyChoice
 from ..runtime.transport import OpenAddressError, refuse_open
-from ..trace import record_path
+from ..trace import complete, record_path
 from ._opening import opened
 from ._signals import Signals
 from .crew import Child, Crew, Steps, send
@@ -34,11 +34,14 @@ from .options import (
     check_targets,
     how_often,
 )
-from .resuming import checkpointed, complete, room_for_a_part
+from .resuming import checkpointed, room_for_a_part
 from .screen import Plain, Screen
 
 WAIT = 10.0
 """Seconds that a worker waits for its server to listen, where nobody says."""
+
+LOADED = 10.0
+"""Seconds that a worker looks for its server, at least, once its own script has loaded."""
 
 LEAVE: Steps = ((0.0, signal.SIGINT), (2.0, signal.SIGTERM), (2.4, signal.SIGKILL))
 
@@ -236,6 +239,7 @@ def join(options: JoinOptions, screen: Screen | None = None) -> int:
             keys=str(options.keys.resolve()),
             run="",
             device=options.device,
+            wait=max(options.wait, LOADED),  # it was there just now
             launched=time.time(),
             spawned=time.time(),
         )

@@ -8,11 +8,8 @@ from pathlib import Path
 
 from ..runtime import keeping
 from ..runtime.keeping import CheckpointError, Head
-from ..trace import HeldError, held, part_path, parts, record_path, set_aside
+from ..trace import HeldError, complete, held, part_path, parts, record_path, set_aside
 from .options import LaunchError
-
-_LAST = 1 << 16
-"""Bytes of a record's end in which its last line is."""
 
 
 def to_resume(folder: Path) -> Head:
@@ -75,13 +72,3 @@ def room_for_a_part(folder: Path) -> Iterator[None]:
 def checkpointed(folder: Path) -> bool:
     """Whether there is something to go on from."""
     return any(folder.glob("checkpoint-*.evener"))
-
-
-def complete(record: Path) -> bool:
-    """Whether the record says that the run came to its end."""
-    try:
-        with record.open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - _LAST))
-            return b'"type":"Finish","reason":"complete"' in file.read()
-    except OSError:
-        return False

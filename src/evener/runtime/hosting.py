@@ -103,6 +103,13 @@ def _room(task: Task) -> list[str]:
     return ["--record", str(Path("runs") / task.job), "--go-on"] if task.unique else []
 
 
+def folder(task: Task) -> str:
+    """The run's folder, as far as a process of the job can know it; empty: it cannot."""
+    words = [] if task.elsewhere else [*_room(task), *shlex.split(os.environ.get(OPTIONS, ""))]
+    chosen = [words[at + 1] for at, word in enumerate(words[:-1]) if word == "--record"]
+    return str(Path(chosen[-1]).resolve()) if chosen else ""
+
+
 def _wait_for_port(listen: str, seconds: float) -> None:
     """Raise unless a server can listen there, or could within so many seconds."""
     host, port = addresses.split(listen)

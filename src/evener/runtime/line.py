@@ -25,6 +25,9 @@ SILENCE = 20.0
 PATIENCE = 120.0
 """Seconds to wait for the server to be up: its script may load a large data set first."""
 
+UNSAID = 5.0
+"""Seconds without a server after which it is said that there is none yet."""
+
 LOST = 900.0
 """Seconds to try to reach a server that was there and is lost: it may be resumed on a machine that must start first."""
 
@@ -55,6 +58,9 @@ class Line:
         lost: called in the I/O thread, with the lock held, when the bulk connection alone has ended: whatever was under
             way on it may be lost. It comes back by itself.
         plain_outside: as the dialer's.
+        wait: seconds to wait for a server that is not there at first.
+        over: whether the run has ended, as far as that can be seen without its server; asked while there is none.
+        tell: is told, once, that nobody answers yet.
 
     Attributes:
         changed: the lock and condition of all that both threads touch.
@@ -71,16 +77,22 @@ class Line:
         bulk: Hear,
         lost: Callable[[], None],
         plain_outside: bool = False,
+        wait: float = PATIENCE,
+        over: Callable[[], bool] = lambda: False,
+        tell: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.changed = threading.Condition(threading.Lock())
         self.welcome: p.Welcome | None = None
         self.finished: p.Finished | None = None
-        self._address = address
+        self._address = address.removeprefix("tcp://")
         self._refused = REFUSED_TOKEN if isinstance(secret, str) else REFUSED_KEY
         self._hello = hello
         self._on_control = control
         self._on_bulk = bulk
         self._on_lost = lost
+        self._wait = wait
+        self._over = over
+        self._tell = tell
         self._dialer = Dialer(address, secret, process_name(), plain_outside=plain_outside)
         # Apart: what is decided is not to wait for bulk to be copied.
         self._words: deque[bytes] = deque()
@@ -258,9 +270,24 @@ class Line:
         if self.finished is None and self.welcome is not None and silent > SILENCE:
             with self.changed:
                 self.greet_again()  # heard when somebody is there again
-        if silent > (5 * BEAT if self.finished is not None else LOST if self._joined else PATIENCE):
+        if not self._joined and not self._dialer.up:
+            self._seek(silent)
+        elif silent > (5 * BEAT if self.finished is not None else LOST if self._joined else PATIENCE):
             where = "speaks any more" if self._joined else "answers"
             raise RunError(f"nobody at {self._address} {where}: is the server's process alive?")
         if now - self._beaten > BEAT:
             self._beaten = now
             self._dialer.control.send(p.encode(p.Alive(time.process_time())))
+
+    def _seek(self, silent: float) -> None:
+        """There is no server, so far: it has yet to come, or this worker has come too late."""
+        if self._over():
+            raise RunError(f"the run at {self._address} is over, says its record: this worker has come too late.")
+        if silent > self._wait:
+            raise RunError(
+                f"nobody at {self._address} answers, for {silent:.0f} s now: the run is over, or its server is lost or "
+                "has not begun. When there is one, start this worker (again)."
+            )
+        if silent > UNSAID:
+            self._tell(f"nobody at {self._address} answers yet: trying for {self._wait:.0f} s")
+            self._tell = lambda text: None

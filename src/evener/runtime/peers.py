@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -171,7 +172,11 @@ def objection(
 
 
 def _other_data(server: p.DataMark, worker: p.DataMark) -> str:
-    remedy = "Copy the server's data set to this machine, or let the script find it."
+    host = socket.gethostname()
+    remedy = (
+        f"Copy the server's data set to this machine, where the script looks for it (rsync -a {host}:DIR/ DIR/, or "
+        "scp -r), or let the script fetch what is not there, as evener.data.har() does."
+    )
     if server.samples != worker.samples:
         return f"the data set has {worker.samples} samples here, but {server.samples} on the server. {remedy}"
     if server.digest and worker.digest.startswith("!"):

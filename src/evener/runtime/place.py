@@ -56,8 +56,8 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         keys: folder with this process's keys; empty: there are none, and only this machine takes part.
         compare_data: ``samples``: workers must have the server's data set; ``length``: one as long. With keys only.
         run: the run's id; empty for a worker that does not know it.
-        record: folder in which the server writes ``record.jsonl`` (empty: nowhere); a ``limit`` worker writes
-            ``rate-INDEX.json``.
+        record: folder in which the server writes ``record.jsonl`` (empty: nowhere), and where a worker that finds no
+            server may see that the run is over; a ``limit`` worker writes ``rate-INDEX.json``.
         targets: metrics whose reaching is noted.
         threads: torch threads of this process (0: leave as it is).
         device: ``cpu``, ``cuda:0`` …; empty: choose.
@@ -72,6 +72,7 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         resume: the run's folder, from whose newest checkpoint the server goes on (empty: it begins).
         prompt: each line of the record is written at once, for somebody who acts on it.
         launched, spawned: when the launcher began, and started this process; seconds since 1970 (0: not known).
+        wait: seconds that a worker tries to reach a server that it does not find, at first (0: two minutes).
         notes: facts for the record's header, such as the emulated speeds.
     """
 
@@ -100,6 +101,7 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     checkpoint_every: float = 0.0
     checkpoint_share: float = 0.0
     resume: str = ""
+    wait: float = 0.0
     launched: float = 0.0
     spawned: float = 0.0
     notes: dict[str, str | float | int | list[float]] = {}

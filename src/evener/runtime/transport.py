@@ -144,6 +144,9 @@ class Dialer:
         name: of this process, unique.
         plain_outside: as the :class:`Listener`'s.
 
+    Attributes:
+        up: whether the control connection is, as of the last news.
+
     Raises:
         OpenAddressError: others can reach the address, and there are no keys.
     """
@@ -158,7 +161,7 @@ class Dialer:
         self.events: zmq.Socket[bytes] = self.control.get_monitor_socket(
             zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
         )
-        self._up = False
+        self.up = False
         self.bulk_events: zmq.Socket[bytes] = self.bulk.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self.control.connect(address)
         self.bulk.connect(address)
@@ -185,8 +188,8 @@ class Dialer:
         while self.events.poll(0):
             event = _read(self.events)["event"]
             refused |= event == zmq.EVENT_HANDSHAKE_FAILED_AUTH
-            lost |= self._up and event == zmq.EVENT_DISCONNECTED
-            self._up = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            lost |= self.up and event == zmq.EVENT_DISCONNECTED
+            self.up = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
         return refused, lost
 
     def bulk_lost(self) -> bool:

@@ -11,6 +11,7 @@ import os
 import socket
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..core import commands as c
@@ -21,7 +22,7 @@ from . import protocol as p
 from .bulk.memory import fill
 from .bulk.worker import Bytes, WorkerBulk
 from .keys import WorkerKeys
-from .line import Line, RunError
+from .line import PATIENCE, Line, RunError
 from .numeric import Buffer, Extent
 from .versions import here
 
@@ -78,6 +79,7 @@ class Link:
         data: what its data set must have in common with the server's.
         plain_outside: as the dialer's.
         extent: of what may be packed, if the server says so; ``None``: nothing may.
+        wait, over, tell: as the line's.
 
     Attributes:
         generation: how often the server has given this worker up and taken it back.
@@ -96,13 +98,18 @@ class Link:
         data: p.DataMark | None = None,
         plain_outside: bool = False,
         extent: Extent | None = None,
+        wait: float = PATIENCE,
+        over: Callable[[], bool] = lambda: False,
+        tell: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.generation = 0
         self._bulk = WorkerBulk(parameter_bytes, memory, extent)
         host, pid = socket.gethostname(), os.getpid()
         offer = self._bulk.offer
         hello = p.Hello(p.PROTOCOL, run, index, entries, host, pid, device, offer, here(), data)
-        self._line = Line(address, secret, hello, self._hear, self._hear_bulk, self._lost_bulk, plain_outside)
+        self._line = Line(
+            address, secret, hello, self._hear, self._hear_bulk, self._lost_bulk, plain_outside, wait, over, tell
+        )
         self._bulk.line = self._line
         self._changed = self._line.changed
         self._core: WorkerCore | None = None

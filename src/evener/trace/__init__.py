@@ -7,6 +7,7 @@ the record, and by :func:`replay`.
 
 from .accounting import Accounting, EpochAccount
 from .checker import Checker, check
+from .ends import complete
 from .holding import held
 from .limit import Limit, Rates, read_limit, write_limit
 from .parts import HeldError, part_path, parts, set_aside
@@ -76,6 +77,7 @@ __all__ = [
     "Writer",
     "before",
     "check",
+    "complete",
     "describe",
     "held",
     "naming",

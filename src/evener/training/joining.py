@@ -17,10 +17,9 @@ from typing import Any, Literal
 
 import torch
 
-from ..runtime import keys
+from ..runtime import hosting, keys
 from ..runtime.addresses import AddressError
 from ..runtime.engines import EngineError, Task
-from ..runtime.hosting import Hosting
 from ..runtime.keys import KeysError
 from ..runtime.place import Place
 from ..runtime.transport import OpenAddressError, PortInUseError
@@ -82,7 +81,7 @@ def _work(task: Task, nodes: bool) -> Session:
     own = keys.worker_folder(folder, socket.gethostname())
     keys.WorkerKeys.read(own)
     if task.serves:
-        Hosting(task, folder, task.nodes if nodes else task.size, _script())
+        hosting.Hosting(task, folder, task.nodes if nodes else task.size, _script())
     group = None
     if nodes and task.local_size > 1:
         group = Group(task.here_and_now, task.local_rank, task.local_size, choose_device("", task.local_rank))
@@ -94,6 +93,7 @@ def _work(task: Task, nodes: bool) -> Session:
         run="",
         index=task.node if nodes else task.rank,
         workers=task.nodes if nodes else task.size,
+        record=hosting.folder(task),
         launched=time.time(),
         spawned=time.time(),
     )
@@ -133,7 +133,7 @@ def take(place: Place, plain_outside: bool = False, local: int = 0, group: Group
         torch.set_num_threads(place.threads)
     if place.role != "limit":  # what is measured there is a plain loop
         keep_freed_memory()
-    _quiet_errors()
+    _quiet_errors(away=place.role == "worker" and bool(place.keys))
     # torch knows no read-only tensors and warns that what arrived, or is shared, could be written to. It is only read.
     warnings.filterwarnings("ignore", message="The given buffer is not writable")
     if place.role == "server":
@@ -194,8 +194,18 @@ def _missing(device: torch.device) -> str:
     return ""
 
 
-def _quiet_errors() -> None:
-    """Errors that say what is wrong are shown in a line: a traceback of every process would only hide it."""
+LACKING = (
+    "evener: every machine of a run reads its own copy of the data. Copy what is missing here from the machine where "
+    "the script has run, to the same path, or let the script fetch it, as evener.data.har() does."
+)
+"""What is said, on a machine that has joined, to a script that does not find a file."""
+
+
+def _quiet_errors(away: bool = False) -> None:
+    """Errors that say what is wrong are shown in a line: a traceback of every process would only hide it.
+
+    ``away``: this may be another machine than the one for which the script was written.
+    """
     usual = sys.excepthook
 
     def show(kind: type[BaseException], error: BaseException, trace: Any) -> None:
@@ -209,5 +219,7 @@ def _quiet_errors() -> None:
             print(f"evener: {in_a_line(error, trace)}", file=sys.stderr, flush=True)
         else:
             usual(kind, error, trace)
+            if away and isinstance(error, FileNotFoundError):
+                print(LACKING, file=sys.stderr, flush=True)
 
     sys.excepthook = show

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import sys
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from ..core.plan import ladder
 from ..runtime.keys import WorkerKeys
+from ..runtime.line import PATIENCE
 from ..runtime.place import Place, since
 from ..runtime.protocol import DataMark
 from ..runtime.worker import Compute, Install, Link, Push
@@ -136,6 +138,9 @@ class WorkerSession(Session):
             data=data,
             plain_outside=self._plain_outside,
             extent=store.extent,
+            wait=place.wait or PATIENCE,
+            over=partial(_over, place.record) if place.record else lambda: False,
+            tell=lambda text: print(f"evener: {text}", file=sys.stderr, flush=True),
         )
         return link if group is None else FirstLink(link, group, mark)
 
@@ -273,6 +278,12 @@ class WorkerSession(Session):
 
     def _leave(self, reason: str = "its script ended") -> None:
         self._link.close(reason)
+
+
+def _over(folder: str) -> bool:
+    from ..trace import complete, record_path  # of use to few workers
+
+    return complete(record_path(folder))
 
 
 def likely_sizes(batch: int, workers: int, micro_batch: int = 0) -> tuple[int, ...]:
