@@ -374,8 +374,8 @@ def test_a_worker_that_finds_no_server_says_so_and_gives_up(monkeypatch: pytest.
 
 
 def test_a_worker_that_comes_after_the_end_need_not_look_for_the_server() -> None:
-    link = Link(f"tcp://127.0.0.1:{free_port()}", "secret", "run", 4, [], SIZE, "cpu", over=lambda: True)
-    with pytest.raises(RunError, match="this worker has come too late"):
+    link = Link(f"tcp://127.0.0.1:{free_port()}", "secret", "run", 4, [], SIZE, "cpu", over=lambda: "runs/mine")
+    with pytest.raises(RunError, match="the run in runs/mine is complete: this worker has come too late"):
         link.open()
     link.close("the test is over")
 

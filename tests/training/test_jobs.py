@@ -146,7 +146,7 @@ def test_who_comes_second_to_serve_or_too_late_to_work_is_told_so_and_disturbs_n
     tasks.start(1)
     assert tasks.codes(2) == [1]
     assert re.fullmatch(
-        r"evener: the run at 127\.0\.0\.1:[0-9]+ is over, says its record: this worker has come too late\.\n",
+        r"evener: the run in /[^\n]+ is complete: this worker has come too late\. A new run needs another [^\n]+\n",
         tasks.said(2),
     )
 

@@ -59,7 +59,7 @@ class Line:
             way on it may be lost. It comes back by itself.
         plain_outside: as the dialer's.
         wait: seconds to wait for a server that is not there at first.
-        over: whether the run has ended, as far as that can be seen without its server; asked while there is none.
+        over: where it can be seen, without a server, that the run has ended; empty: nowhere. Asked while there is none.
         tell: is told, once, that nobody answers yet.
 
     Attributes:
@@ -78,7 +78,7 @@ class Line:
         lost: Callable[[], None],
         plain_outside: bool = False,
         wait: float = PATIENCE,
-        over: Callable[[], bool] = lambda: False,
+        over: Callable[[], str] = lambda: "",
         tell: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.changed = threading.Condition(threading.Lock())
@@ -281,8 +281,11 @@ class Line:
 
     def _seek(self, silent: float) -> None:
         """There is no server, so far: it has yet to come, or this worker has come too late."""
-        if self._over():
-            raise RunError(f"the run at {self._address} is over, says its record: this worker has come too late.")
+        if where := self._over():
+            raise RunError(
+                f"the run in {where} is complete: this worker has come too late. A new run needs another folder, or "
+                "its job another id."
+            )
         if silent > self._wait:
             raise RunError(
                 f"nobody at {self._address} answers, for {silent:.0f} s now: the run is over, or its server is lost or "

@@ -99,7 +99,7 @@ class Link:
         plain_outside: bool = False,
         extent: Extent | None = None,
         wait: float = PATIENCE,
-        over: Callable[[], bool] = lambda: False,
+        over: Callable[[], str] = lambda: "",
         tell: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.generation = 0

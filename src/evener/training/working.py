@@ -139,7 +139,7 @@ class WorkerSession(Session):
             plain_outside=self._plain_outside,
             extent=store.extent,
             wait=place.wait or PATIENCE,
-            over=partial(_over, place.record) if place.record else lambda: False,
+            over=partial(_over, place.record),
             tell=lambda text: print(f"evener: {text}", file=sys.stderr, flush=True),
         )
         return link if group is None else FirstLink(link, group, mark)
@@ -280,10 +280,11 @@ class WorkerSession(Session):
         self._link.close(reason)
 
 
-def _over(folder: str) -> bool:
+def _over(folder: str) -> str:
+    """The run's folder, if it is known and the run complete."""
     from ..trace import complete, record_path  # of use to few workers
 
-    return complete(record_path(folder))
+    return folder if folder and complete(record_path(folder)) else ""
 
 
 def likely_sizes(batch: int, workers: int, micro_batch: int = 0) -> tuple[int, ...]:
