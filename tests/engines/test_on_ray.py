@@ -89,7 +89,8 @@ class Run:
         self.record = folder / "run"
         script = folder / "train.py"
         script.write_text(f"def at_batch():\n    {at_batch}\n{SCRIPT}")
-        command = [*COMMAND, str(script), "--record", str(self.record), *words]
+        record = [] if "--resume" in words else ["--record", str(self.record)]
+        command = [*COMMAND, str(script), *record, *words]
         self.process = cluster.start(SERVER, command, cluster.environment(EMULATED_HOST=str(SERVER)), self.log)
 
     @property
@@ -191,6 +192,25 @@ def test_a_server_that_is_killed_goes_on_from_its_checkpoint(cluster: RayCluster
     assert run.end() == 0, run.output
     assert run.exact(), run.output
     assert "the server was lost, and goes on from its newest checkpoint." in run.output
+    assert trace.parts(run.record) == 1
+
+
+def test_another_job_goes_on_with_a_run_whose_job_was_lost(cluster: RayCluster, tmp_path: Path) -> None:
+    under_way, go_on = gate(tmp_path, "under way"), gate(tmp_path, "go on")
+    do = 'first("one") and (let("under way"), wait_for("go on"))'
+    lost = Run(cluster, tmp_path, do, "--workers", "1", "--checkpoint-every", "1")
+    under_way.read_text()
+    lost.process.kill()
+    lost.end()
+    until = time.monotonic() + 60
+    while trace.held(trace.record_path(lost.record)):  # Ray ends what was the job's
+        assert time.monotonic() < until, lost.output
+        time.sleep(0.1)
+    os.remove(go_on)
+    run = Run(cluster, tmp_path, do, "--resume", str(lost.record), "--workers", "1")
+    assert run.end() == 0, run.output
+    assert run.exact(), run.output
+    assert "the run goes on from its newest checkpoint." in run.output
     assert trace.parts(run.record) == 1
 
 

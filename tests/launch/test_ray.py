@@ -78,7 +78,7 @@ def test_what_cannot_be_asked_for(script: Path, version: list[str], changes: dic
     [
         (["--worker-resources", '{"CPU": 1}'], "--worker-resources needs --on ray."),
         (["--server-resources", "{}"], "--server-resources needs --on ray."),
-        (["--on", "ray", "--resume", "runs"], "--resume does not go with --on ray."),
+        (["--on", "ray", "--resume", "nowhere"], "nowhere is no folder of a run"),
         (["--workers", "6,2"], "several kinds of workers (--workers 6,2) need --on ray"),
         (["--on", "ray", "--speeds", "2,1"], "--speeds does not go with --on ray."),
         (["--on", "ray", "--workers", "2"], "this needs Ray, which is not installed here."),

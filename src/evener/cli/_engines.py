@@ -6,15 +6,16 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from . import _options, _policy
+from . import _options, _policy, _resuming
 
 if TYPE_CHECKING:
     from ..launch import RayOptions
+    from ..runtime.keeping import Head
 
 ENGINES = ("ray",)
 
 _THEIRS = ("worker_resources", "server_resources")
-_NOT_THEIRS = ("speeds", "tcp", "reproducible", "micro_batch", "resume", "faults")
+_NOT_THEIRS = ("speeds", "tcp", "reproducible", "micro_batch", "faults")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -83,6 +84,8 @@ def asked(options: argparse.Namespace) -> RayOptions:
     chosen: dict[str, Any] = {name: tuple(value) for name, value in given.items() if value is not None}
     if options.restart:
         chosen["restarts"] = options.restart
+    if options.resume is not None:
+        return _resumed(options, launch.to_resume(options.resume), chosen)
     return launch.RayOptions(
         script=options.script,
         arguments=tuple(options.script_arguments),
@@ -94,6 +97,49 @@ def asked(options: argparse.Namespace) -> RayOptions:
         server_resources=options.server_resources or {},
         checkpoint_every=options.checkpoint_every,
         compress=options.compress,
+        **chosen,
+    )
+
+
+def _resumed(options: argparse.Namespace, head: Head, chosen: dict[str, Any]) -> RayOptions:
+    """What the run was begun with, on any node that has its folder; the workers may be others.
+
+    Raises:
+        LaunchError: something is said that is fixed otherwise, or it was begun for one machine.
+    """
+    from .. import launch
+    from ..runtime.place import PolicyChoice
+
+    place = head.place
+    if not place.keys:
+        raise launch.LaunchError(
+            f"the run in {options.resume} was begun with 'evener run', for one machine alone: "
+            f"evener run {options.script} --resume {options.resume}"
+        )
+    _resuming.check(
+        [
+            ("the policy (--policy, its options)", _policy.choice(options), PolicyChoice(), place.policy),
+            ("--seed", options.seed, 0, place.seed),
+            ("--target", dict(options.target), {}, place.targets),
+            ("--compress", options.compress, "none", place.compress),
+            ("--record", options.record, None, options.resume),
+        ]
+    )
+    if "resources" not in chosen:  # of one kind: as many as there were
+        chosen.setdefault("workers", (place.workers,))
+    return launch.RayOptions(
+        script=options.script,
+        arguments=tuple(options.script_arguments),
+        policy=place.policy,
+        seed=place.seed,
+        targets=place.targets,
+        port=options.port,
+        record=options.resume,
+        server_resources=options.server_resources or {},
+        checkpoint_every=options.checkpoint_every,
+        compress=place.compress,
+        compare_data=place.compare_data,
+        resume=head,
         **chosen,
     )
 

@@ -56,7 +56,7 @@ class Server:
         return "server"  # Ray puts it before each line that comes from here
 
     def serve(self, options: ServeOptions) -> RunResult:
-        """Serve until the end of the run; after this process or the script in it was lost, from the newest checkpoint.
+        """Serve until the end of the run; where one was lost before, be it this one, from the newest checkpoint.
 
         Ray calls it again then, in a new process. A script that a signal has ended takes this process with it.
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import socket
 import tempfile
@@ -12,17 +13,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..runtime import addresses, keys
+from ..runtime.keeping import Head
 from ..runtime.place import Compress, PolicyChoice
-from ..trace import parts, record_path
+from ..trace import complete, parts, record_path
 from . import folders
 from ._actors import DOOR, Job, Server, Worker
 from ._opening import Opened, opened
 from .hosts import ServeOptions, check_bind
 from .local import LAST_WORD, WORKERS_FAREWELL, RunResult
 from .options import LaunchError, check_checkpoint_every, check_policy, check_record, check_script, check_targets
+from .resuming import checkpointed
 from .screen import Screen
 
 OLDEST, TOO_NEW = (2, 40), (3, 0)
@@ -59,6 +62,8 @@ class RayOptions:
         checkpoint_every: as of a run on one machine.
         port: of the server; ``None``: any free one.
         policy, seed, targets, record, compress: as of a run on one machine.
+        resume: of a run that goes on from its newest checkpoint, which is in ``record``; ``None``: it begins.
+        compare_data: as of a server for other machines.
     """
 
     script: Path
@@ -74,6 +79,8 @@ class RayOptions:
     targets: dict[str, float] = field(default_factory=dict)
     record: Path | None = None
     compress: Compress = "none"
+    resume: Head | None = None
+    compare_data: Literal["samples", "length"] = "samples"
 
     def check(self) -> None:
         """Find out what can be found out before anything is started, or anybody asked.
@@ -100,7 +107,8 @@ class RayOptions:
         check_checkpoint_every(self.checkpoint_every)
         check_policy(self.policy)
         check_targets(self.targets)
-        check_record(self.record)
+        if self.resume is None:
+            check_record(self.record)
 
 
 def check_installed() -> None:
@@ -160,9 +168,11 @@ def run_on_ray(options: RayOptions, screen: Screen | None = None) -> RunResult:
     options.check()
     ray, ours = _connect()
     try:
-        with opened(options, screen) as run, tempfile.TemporaryDirectory(prefix="evener-") as own:
+        name = options.resume.place.run if options.resume is not None else ""
+        with opened(options, screen, name) as run, tempfile.TemporaryDirectory(prefix="evener-") as own:
             keys.make(Path(own), [])
-            run.screen.follow(record_path(run.folder))
+            if options.resume is None:  # else the record that is there is that of the server that was lost
+                run.screen.follow(record_path(run.folder))
             try:
                 return _Run(ray, options, run, Path(own)).go()
             finally:
@@ -218,7 +228,7 @@ class _Run:
         self._until: float | None = None
         self._deserted: float | None = None
         self._asked = 0
-        self._parts = parts(run.folder)
+        self._parts = self._before = parts(run.folder)
 
     def go(self) -> RunResult:
         """Ask Ray for all actors, and look after what becomes of them."""
@@ -237,6 +247,9 @@ class _Run:
                 self.ray.kill(actor)
         self.run.screen.tick()
         code = self.run.signals.exit_code or self.code
+        if code and checkpointed(self.run.folder) and not complete(record_path(self.run.folder)):
+            words = ["evener", "run", "--on", "ray", str(self.options.script), "--resume", str(self.run.folder)]
+            self.run.screen.note(f"to go on from its last checkpoint: {shlex.join(words)} (and its other options)")
         record = record_path(self.run.folder).exists()
         return RunResult(code, self.run.name, self.run.folder, tuple(self.problems), record)
 
@@ -289,6 +302,7 @@ class _Run:
             record=self.run.folder,
             checkpoint_every=options.checkpoint_every,
             compress=options.compress,
+            compare_data=options.compare_data,
             run=self.run.name,
             if_orphaned=signal.SIGKILL,
         )
@@ -342,8 +356,11 @@ class _Run:
     def _heed_resumption(self) -> None:
         """A server that was made anew writes another part of the record."""
         if (now := parts(self.run.folder)) != self._parts:
+            ours = self.options.resume is None or self._parts > self._before
             self._parts = now
-            self.run.screen.note("the server was lost, and goes on from its newest checkpoint.")
+            self.run.screen.note(
+                f"{'the server was lost, and' if ours else 'the run'} goes on from its newest checkpoint."
+            )
             self.run.screen.unfollow()
             self.run.screen.follow(record_path(self.run.folder))
 
