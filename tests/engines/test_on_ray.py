@@ -175,6 +175,7 @@ def test_ctrl_c_closes_the_record_and_leaves_nobody(cluster: RayCluster, tmp_pat
     assert run.end() == 128 + signal.SIGINT
     assert time.monotonic() - began < 10
     assert isinstance(list(trace.read(trace.record_path(run.record)))[-1], trace.EndLine)
+    assert f"--resume {run.record} --workers 1 --worker-resources '{{\"CPU\": 1}}'" in run.output
     until = time.monotonic() + 10
     while left := subprocess.run(["pgrep", "-f", str(tmp_path / "train.py")], capture_output=True, text=True).stdout:
         assert time.monotonic() < until, left

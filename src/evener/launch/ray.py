@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -248,10 +249,18 @@ class _Run:
         self.run.screen.tick()
         code = self.run.signals.exit_code or self.code
         if code and checkpointed(self.run.folder) and not complete(record_path(self.run.folder)):
-            words = ["evener", "run", "--on", "ray", str(self.options.script), "--resume", str(self.run.folder)]
-            self.run.screen.note(f"to go on from its last checkpoint: {shlex.join(words)} (and its other options)")
+            self.run.screen.note(f"to go on from its last checkpoint: {shlex.join(self._once_more())}")
         record = record_path(self.run.folder).exists()
         return RunResult(code, self.run.name, self.run.folder, tuple(self.problems), record)
+
+    def _once_more(self) -> list[str]:
+        """The command that goes on with this run, with as many workers of the same kinds."""
+        options = self.options
+        words = ["evener", "run", "--on", "ray", str(options.script), "--resume", str(self.run.folder)]
+        words += ["--workers", ",".join(map(str, options.workers))]
+        for kind in options.resources:
+            words += ["--worker-resources", json.dumps(dict(kind))]
+        return words + (["--", *options.arguments] if options.arguments else [])
 
     def _ask(self) -> None:
         ray, options = self.ray, self.options
