@@ -138,9 +138,11 @@ def test_a_record_that_no_server_took_up_is_put_back(
     assert not part_path(record_path(folder), 1).exists()
 
 
-def test_a_complete_run(tmp_path: Path) -> None:
+def test_a_run_that_is_over(tmp_path: Path) -> None:
     keep(tmp_path)
     record(tmp_path, FINISHED)
+    assert to_resume(tmp_path).number == 1, "its server was lost before the weights were there"
+    (tmp_path / "final.pt").touch()
     with pytest.raises(LaunchError, match="is complete: there is nothing to resume"):
         to_resume(tmp_path)
 

@@ -11,6 +11,7 @@ import torch
 
 from evener.core import commands as c
 from evener.core import events as e
+from evener.launch import LaunchError, to_resume
 from evener.runtime import keeping
 from evener.trace import (
     CheckpointNote,
@@ -25,7 +26,7 @@ from evener.trace import (
     set_aside,
 )
 
-from .harness import Launch, Run, free_port, says
+from .harness import Launch, Run, commands, free_port, says
 from .test_exactly_once import SCRIPT, counted_once
 
 OFTEN = 0.02
@@ -139,6 +140,32 @@ def test_a_clock_that_jumps_changes_nothing(launch: Launch) -> None:
     counted_once(run, "balanced")
     assert {left.reason for left in run.events(e.Left)} <= {"finished"}, "nobody was taken for silent"
     assert all(start.probe_s < 100 for start in run.notes(StartNote))
+
+
+def test_lost_after_the_last_step_but_before_the_weights_are_there(launch: Launch) -> None:
+    """Evaluating the last epoch takes the script's time: the record says complete, and the folder has no weights."""
+    body = SCRIPT.replace("keep(", "    if session.is_server:\n        let('over')\n        wait_for('go on')\nkeep(")
+    run = launch("at_batch = lambda number: None" + body, gates=["over", "go on"], start=False, bound=1)
+    run.server(checkpoint_every=OFTEN)
+    for index in range(2):
+        run.worker(index)
+    run.wait_for("over")
+    run.wait_line(commands(c.Finish))
+    run.wait("worker0", "worker1")
+    kill_server(run)
+    record = run.folder / "record"
+    assert to_resume(record).standing.version > 0
+    resume(run, checkpoint_every=OFTEN)
+    for index in range(2):
+        run.worker(index)
+    run.wait_for("over")
+    run.let("go on")
+    run.succeed()
+    counted_once(run, "balanced")
+    final = torch.load(record / "final.pt", weights_only=True)
+    assert torch.equal(*final.values(), run.kept("server")["weights"])
+    with pytest.raises(LaunchError, match="is complete: there is nothing to resume"):
+        to_resume(record)
 
 
 # The same parameters to the bit ------------------------------------------------------------------------------

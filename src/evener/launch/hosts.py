@@ -20,7 +20,7 @@ from ..runtime.keys import KeysError, ServerKeys, WorkerKeys
 from ..runtime.knocking import NobodyError, knock
 from ..runtime.place import Compress, Place, PolicyChoice
 from ..runtime.transport import OpenAddressError, refuse_open
-from ..trace import complete, record_path
+from ..trace import record_path
 from ._opening import opened
 from ._signals import Signals
 from .crew import Child, Crew, Steps, send
@@ -34,7 +34,7 @@ from .options import (
     check_targets,
     how_often,
 )
-from .resuming import checkpointed, room_for_a_part
+from .resuming import checkpointed, over, room_for_a_part
 from .screen import Plain, Screen
 
 WAIT = 10.0
@@ -208,7 +208,7 @@ def serve(options: ServeOptions, screen: Screen | None = None, signals: Signals 
             problems = (f"the server {server.how}." + (" What it printed is above." if code > 0 else ""),)
         for problem in problems:
             run.screen.note(problem)
-        if (run.signals.received or code) and checkpointed(run.folder) and not complete(record):
+        if (run.signals.received or code) and checkpointed(run.folder) and not over(run.folder):
             words = ["evener", "serve", str(options.script), "--resume", str(run.folder)]
             arguments = ["--", *options.arguments] if options.arguments else []
             run.screen.note(f"to go on from its last checkpoint: {shlex.join(words + arguments)}")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..runtime import keeping
 from ..runtime.keeping import CheckpointError
-from ..trace import HeldError, complete, record_path, set_aside
+from ..trace import HeldError, record_path, set_aside
 from . import folders, slowness
 from ._opening import opened
 from ._places import Plan
@@ -21,7 +21,7 @@ from .crew import ROUND, Child, Crew, Steps, send
 from .faults import Injector
 from .options import RunOptions
 from .restarts import Restarts
-from .resuming import checkpointed, room_for_a_part
+from .resuming import checkpointed, over, room_for_a_part
 from .screen import Screen
 
 WORKERS_FAREWELL = 10.0
@@ -145,7 +145,7 @@ class _Run:
             self._heed_restarts()
             self._heed_desertion()
         crew.screen.tick()
-        if (self.signals.received or self.code) and self._checkpointed and not complete(self.record):
+        if (self.signals.received or self.code) and self._checkpointed and not over(self.plan.folder):
             words = ["evener", "run", str(plan.options.script), "--resume", str(plan.folder)]
             arguments = ["--", *plan.options.arguments] if plan.options.arguments else []
             crew.screen.note(f"to go on from its last checkpoint: {shlex.join(words + arguments)}")

@@ -11,19 +11,22 @@ from ..runtime.keeping import CheckpointError, Head
 from ..trace import HeldError, complete, held, part_path, parts, record_path, set_aside
 from .options import LaunchError
 
+FINAL = "final.pt"
+"""The last thing that a run leaves (:mod:`evener.training.weights`)."""
+
 
 def to_resume(folder: Path) -> Head:
     """The head of the newest sound checkpoint of the run in ``folder``.
 
     Raises:
-        LaunchError: there is none, its server is alive, or the run is complete.
+        LaunchError: there is none, its server is alive, or the run is over.
     """
     record = record_path(folder)
     if record.exists() and held(record):
         raise LaunchError(
             f"a server is writing {record}: the run in {folder} goes on already. Stop that one first, or let it be."
         )
-    if complete(record):
+    if over(folder):
         raise LaunchError(f"the run in {folder} is complete: there is nothing to resume. Begin another one.")
     try:
         return keeping.newest(folder).head
@@ -37,10 +40,10 @@ def begun(folder: Path) -> Head | None:
     The record of a server that was lost before its first checkpoint is moved out of the way.
 
     Raises:
-        LaunchError: its server is alive, or the run is complete.
+        LaunchError: its server is alive, or the run is over.
     """
     record = record_path(folder)
-    if checkpointed(folder) or complete(record) or (record.exists() and held(record)):
+    if checkpointed(folder) or over(folder) or (record.exists() and held(record)):
         return to_resume(folder)
     if record.exists():
         count = sum(1 for _ in folder.glob(f"{record.name}.lost-*"))
@@ -72,3 +75,11 @@ def room_for_a_part(folder: Path) -> Iterator[None]:
 def checkpointed(folder: Path) -> bool:
     """Whether there is something to go on from."""
     return any(folder.glob("checkpoint-*.evener"))
+
+
+def over(folder: Path) -> bool:
+    """Whether the run in ``folder`` came to its end, and left its final weights.
+
+    A server may be lost between the two, or find the disk full: then the run goes on from its newest checkpoint.
+    """
+    return (folder / FINAL).exists() and complete(record_path(folder))
