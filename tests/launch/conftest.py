@@ -23,7 +23,7 @@ from evener.runtime.keeping import Head, Keeper
 from evener.runtime.place import Place, PolicyChoice
 
 PRELUDE = """
-import json, os, signal, subprocess, sys, time
+import json, os, signal, socket, subprocess, sys, time
 place = json.loads(os.environ["EVENER_PLACE"])
 role, index = place["role"], place.get("index", -1)
 server, worker = role == "server", role == "worker"
@@ -32,7 +32,13 @@ def record(line='{"t":0.0}'):
     with open(os.path.join(place["record"], "record.jsonl"), "a") as file:
         file.write(line + "\\n")
 
+def listen():
+    # As a server does that waits for workers.
+    host, _, port = place["address"].removeprefix("tcp://").rpartition(":")
+    return socket.create_server((host, int(port)))
+
 def for_ever():
+    door = listen() if server else None
     while True:
         signal.pause()
 

@@ -153,14 +153,21 @@ class Patient(Kept):
             self.gate.open("w").close()
 
 
+@pytest.mark.parametrize(
+    "done",
+    [
+        pytest.param(f"record({FINISHED!r}); door = listen()", id="it evaluates after the last step"),
+        pytest.param("record()", id="the disk does not take the record's end, but nobody could join any more"),
+    ],
+)
 def test_a_server_that_is_done_may_take_its_time_without_workers(
-    script: Script, monkeypatch: pytest.MonkeyPatch
+    script: Script, monkeypatch: pytest.MonkeyPatch, done: str
 ) -> None:
-    # It evaluates after the last step, for longer than a deserted server would be left alone.
+    # For longer than a deserted server would be left alone.
     monkeypatch.setattr(local, "LAST_WORD", 0.05)
     path = script(f"""
 if server:
-    record({FINISHED!r})
+    {done}
     wait_for("gate")
     print("evaluated")
 """)

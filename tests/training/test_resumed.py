@@ -155,10 +155,12 @@ def test_lost_after_the_last_step_but_before_the_weights_are_there(launch: Launc
     kill_server(run)
     record = run.folder / "record"
     assert to_resume(record).standing.version > 0
+    (record / "final.pt").write_bytes(b"of a server that was stopped before")
     resume(run, checkpoint_every=OFTEN)
     for index in range(2):
         run.worker(index)
     run.wait_for("over")
+    assert not (record / "final.pt").exists()
     run.let("go on")
     run.succeed()
     counted_once(run, "balanced")

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..runtime import keeping
+from ..runtime import addresses, keeping
 from ..runtime.keeping import CheckpointError
 from ..trace import HeldError, record_path, set_aside
 from . import folders, slowness
@@ -292,10 +292,15 @@ class _Run:
         now = self.crew.clock()
         if self._deserted is None:
             self._deserted = now
-        elif now - self._deserted >= LAST_WORD and not folders.finished(self.record):
+        elif now - self._deserted >= LAST_WORD and not folders.finished(self.record) and self._waits:
             self._stopping = True
             self._fail(1, "all workers are gone before the end of the run: stopping the server.")
             self._end([server], CLOSE_SERVER)
+
+    @property
+    def _waits(self) -> bool:
+        """Whether the server waits for workers: after the end it does not, though a disk may keep that from us."""
+        return addresses.listens(self.plan.address)
 
 
 def _see_above(child: Child) -> str:

@@ -80,6 +80,15 @@ def try_listening(ip: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
+def listens(address: str) -> bool:
+    """Whether somebody listens on a numeric ``HOST:PORT``."""
+    try:
+        socket.create_connection(split(address), 1.0).close()
+    except OSError:
+        return False
+    return True
+
+
 def _loopback(address: str) -> bool:
     parsed = ipaddress.ip_address(address.partition("%")[0])
     mapped = getattr(parsed, "ipv4_mapped", None)

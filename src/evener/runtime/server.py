@@ -27,6 +27,9 @@ from .transport import Listener
 FAREWELL = 10.0
 """Seconds that workers get to fetch the final parameters."""
 
+LAST_LINES = 1.0
+"""Seconds that are waited for the disk to take the lines that say so."""
+
 METRICS = 1000
 """Different metrics of a run; workers may not log more."""
 
@@ -146,7 +149,8 @@ class Server:
             poller.register(socket, zmq.POLLIN)
         while self.finish is None:
             self._round(poller)
-        self.writer.flush(self.now())  # before the workers go: who reads along must know that they may
+        # Before the workers go: who reads along must know that they may.
+        self.writer.flush(self.now(), LAST_LINES)
         self.refusals.tell(self.now(), last=True)
         until = self.now() + self.farewell
         for peer in self._peers:

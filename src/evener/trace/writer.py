@@ -22,13 +22,21 @@ from ..core.policies import Policy
 from ..core.state import Settings
 from .holding import hold
 from .policies import describe
-from .schema import FILE, NOTES, End, Header, Note, Resumed, encode_tagged
+from .schema import FILE, NOTES, End, Header, Note, Resumed, WarningNote, encode_tagged
 
 FLUSH = 0.2
 """Seconds of activity after which what was written goes to the operating system, for those who read along."""
 
 KEPT = 64 << 20
 """Bytes that wait for a disk that takes none. With more than that the record ends there: training does not."""
+
+HANGS = 10.0
+"""Seconds without a byte taken after which a disk is said to hang."""
+
+CLOSING = 10.0
+"""Seconds that a disk gets at the end to take the last lines."""
+
+ENDS = "The record ends here: too much waited for a disk that takes nothing. Training goes on."
 
 BUFFER = 1 << 16
 """Bytes from which on what was written goes to the operating system without being asked for."""
@@ -45,7 +53,7 @@ def record_path(path: str | os.PathLike[str]) -> Path:
 
 
 class Writer:
-    """Writes one record. It has no clock and no thread: every line's time is given.
+    """Writes one record. It has no clock: every line's time is given.
 
     Lines from several threads do not mix. A disk that is full, or has become read-only, stops nothing: lines wait until
     it takes them again.
@@ -53,9 +61,10 @@ class Writer:
     Args:
         path: a run folder (made if need be), or a file whose name ends in ``.jsonl``.
         every: seconds of activity after which what was written goes to the operating system; 0: each line at once.
+        behind: a thread of its own hands lines to the operating system, so that a disk that hangs stops nothing either.
 
     Attributes:
-        failing: the disk takes nothing at present.
+        failing: what is written now reaches no disk: it takes nothing at present, or has taken nothing for too long.
 
     Example:
         >>> import tempfile
@@ -68,15 +77,20 @@ class Writer:
         ...     writer.end(0.9, ok=True, reason="complete", server_cpu_s=0.1)
     """
 
-    def __init__(self, path: str | os.PathLike[str], every: float = FLUSH) -> None:
+    def __init__(self, path: str | os.PathLike[str], every: float = FLUSH, behind: bool = False) -> None:
         self.path = record_path(path)
+        self.failing = False
         self._every = every
         self._file: FileIO | None = None
         self._waiting = bytearray()
-        self._lock = threading.Lock()
-        self.failing = False
+        self._changed = threading.Condition()  # of what waits: held for moments, never while the disk is asked
+        self._handing = threading.Lock()  # one thread at a time asks the disk
+        self._thread = threading.Thread(target=self._behind, name="evener-record", daemon=True) if behind else None
+        self._wanted = threading.Event()
+        self._closing = False
+        self._asked: float | None = None
         self._flushed = 0.0
-        self._ended = False
+        self._ended = self._full = False
 
     def header(
         self,
@@ -120,8 +134,10 @@ class Writer:
             notes=dict(notes or {}),
             resumed=resumed,
         )
-        self._write(b'{"t":0.0,"header":%b}\n' % _encode(header))
-        self.flush(0.0)
+        self._write(0.0, b'{"t":0.0,"header":%b}\n' % _encode(header))
+        self._hand_over()
+        if self._thread is not None:
+            self._thread.start()
 
     def event(self, t: float, event: e.Event, commands: Sequence[c.Command]) -> None:
         """Record that the coordinator handled ``event`` at ``t`` and answered ``commands``.
@@ -129,7 +145,7 @@ class Writer:
         ``t`` is the very ``now`` that the coordinator was given, unrounded: replay depends on it.
         """
         said = b",".join([encode_tagged(command) for command in commands])
-        self._write(b'{"t":%a,"event":%b,"commands":[%b]}\n' % (t, encode_tagged(event), said))
+        self._write(t, b'{"t":%a,"event":%b,"commands":[%b]}\n' % (t, encode_tagged(event), said))
         if t - self._flushed >= self._every:
             self.flush(t)
 
@@ -146,7 +162,7 @@ class Writer:
                 note = msgspec.convert({"type": note, **fields}, type=NOTES[note])
             except msgspec.ValidationError as error:
                 raise ValueError(f"a note's fields do not fit: {error}") from error
-        self._write(b'{"t":%a,"note":%b}\n' % (t, _encode(note)))
+        self._write(t, b'{"t":%a,"note":%b}\n' % (t, _encode(note)))
         self.flush(t)
 
     def end(
@@ -167,28 +183,56 @@ class Writer:
             workers_cpu_s=dict(workers_cpu_s or {}),
             parameters_sha256=parameters_sha256,
         )
-        self._write(b'{"t":%a,"end":%b}\n' % (t, _encode(end)))
+        self._write(t, b'{"t":%a,"end":%b}\n' % (t, _encode(end)))
         self._ended = True
         self.flush(t)
 
-    def flush(self, t: float) -> None:
-        """Hand what was written to the operating system. To be called, too, when nothing happens for long."""
+    def flush(self, t: float, within: float = 0.0) -> None:
+        """Hand what was written to the operating system. To be called, too, when nothing happens for long.
+
+        A writer ``behind`` only sees to it that this is done; it waits so many seconds for it.
+        """
         self._flushed = t
-        self._hand_over()
+        if self._thread is None:
+            self._hand_over()
+            return
+        with self._changed:
+            if self._waiting and self._asked is None:
+                self._asked = t
+            since = t if self._asked is None else self._asked
+        if t - since > HANGS:
+            self._fails("the disk hangs")
+        self._wanted.set()
+        if within:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._waiting, within)
 
     def sync(self) -> None:
-        """Until what was flushed is on the disk; from any thread."""
+        """Until what was written is on the disk, however long that takes; from any thread."""
+        self._hand_over()
         with contextlib.suppress(OSError, ValueError):
             if self._file is not None:
                 os.fsync(self._file.fileno())
 
-    def close(self) -> None:
-        """Close the file. A record without an end stays readable: its reader says that it was cut short."""
+    def close(self, within: float = CLOSING) -> None:
+        """Close the file. A record without an end stays readable: its reader says that it was cut short.
+
+        A writer ``behind`` leaves it to its thread when the disk does not take the last lines within so many seconds.
+        """
+        self._ended = True
+        if self._thread is not None and self._thread.is_alive():
+            self._closing = True
+            self._wanted.set()
+            self._thread.join(within)
+            if self._thread.is_alive():
+                with self._changed:
+                    size = len(self._waiting)
+                log.warning("the record %s lacks its last %d bytes: the disk hangs, and took none.", self.path, size)
+                return
         self._hand_over()
         if self._file is not None:
             self._file.close()
             self._file = None
-        self._ended = True
 
     def __enter__(self) -> Self:
         return self
@@ -198,33 +242,56 @@ class Writer:
     ) -> None:
         self.close()
 
-    def _write(self, line: bytes) -> None:
+    def _write(self, t: float, line: bytes) -> None:
         if self._ended:
             return
         if self._file is None:
             raise RuntimeError("a record begins with its header: call Writer.header() first")
-        with self._lock:
+        with self._changed:
             self._waiting += line
-        if len(self._waiting) > BUFFER and not self.failing:
+            if ends := len(self._waiting) > KEPT:
+                # What waits is kept: if the disk takes it one day, the record is whole up to here, and says so.
+                self._waiting += b'{"t":%a,"note":%b}\n' % (t, _encode(WarningNote(text=ENDS)))
+                self._ended = self._full = self.failing = True
+            many = len(self._waiting) > BUFFER and not self.failing
+        if ends:
+            log.warning("%s: %s", self.path, ENDS)
+        if many and self._thread is not None:
+            self._wanted.set()
+        elif many:
+            self._hand_over()
+
+    def _behind(self) -> None:
+        while not self._closing:
+            self._wanted.wait()
+            self._wanted.clear()
             self._hand_over()
 
     def _hand_over(self) -> None:
-        with self._lock:
+        with self._handing:
             if self._file is None:
                 return
             try:
-                while self._waiting:
-                    del self._waiting[: self._file.write(bytes(self._waiting[: 1 << 20])) or 0]
-                self.failing = False
+                while piece := self._first():
+                    taken = self._file.write(piece) or 0
+                    with self._changed:
+                        del self._waiting[:taken]
+                        self._asked = None
+                        again = self.failing and not self._full and not self._waiting
+                        if again:
+                            self.failing = False
+                        self._changed.notify_all()
+                    if again:
+                        log.warning("the record %s is written again.", self.path)
             except OSError as error:
-                if not self.failing:
-                    log.warning(
-                        "the record %s cannot be written (%s): training goes on, and its lines wait. Make room.",
-                        self.path,
-                        error.strerror,
-                    )
-                self.failing = True
-                if len(self._waiting) > KEPT:
-                    log.warning("the record %s ends here: too much waited for a disk that takes nothing.", self.path)
-                    self._waiting.clear()
-                    self._ended = True
+                self._fails(error.strerror or str(error))
+
+    def _first(self) -> bytes:
+        with self._changed:
+            return bytes(self._waiting[: 1 << 20])
+
+    def _fails(self, why: str) -> None:
+        if not self.failing:
+            self.failing = True
+            then = "training goes on, and its lines wait. Make room, or bring the disk back."
+            log.warning("the record %s cannot be written (%s): %s", self.path, why, then)

@@ -45,13 +45,13 @@ from .order import SamplerOrder
 from .session import Session
 from .setup import Setup
 from .store import FlatStore, packing_of
-from .weights import save_weights
+from .weights import remove_weights, save_weights
 
 FAREWELL = 1.0
 """Seconds that workers get for a goodbye when the run is broken off."""
 
 LEAVING = 20.0
-"""Seconds that a last checkpoint may take."""
+"""Seconds that a last checkpoint may take, and the final weights until the user is told what is waited for."""
 
 
 class ServerSession(Session):
@@ -101,7 +101,7 @@ class ServerSession(Session):
             plain_outside=self._plain_outside,
         )
         folder = place.record or tempfile.mkdtemp(prefix="evener-")
-        self._writer = Writer(folder, every=0.0) if place.prompt else Writer(folder)
+        self._writer = Writer(folder, every=0.0, behind=True) if place.prompt else Writer(folder, behind=True)
         self._account = Account(self._writer, place)
         return setup.model, optimizer, SeamLoader(setup.loader, self._no_batches)
 
@@ -141,6 +141,7 @@ class ServerSession(Session):
             self._ends.extend(kept.ends())
             self._account.resume(kept.state["metrics"], kept.head.targets)
             set_chance_state(kept.state["chance"], self._setup.loader)
+            remove_weights(Path(place.record))  # of a server that was stopped: they are not the final ones
         resumed = kept.resumed(earlier) if kept is not None else None
         self._account.open(settings, self._policy, self._master, self._setup.positions, resumed=resumed)
         self._server = Server(
@@ -224,11 +225,23 @@ class ServerSession(Session):
         folder = self._place.record
         if not folder or self._error is not None or finish is None or not finish.ok:
             return
+        # A daemon: a file system that hangs must not keep a process that is interrupted from ending.
+        saving = threading.Thread(target=self._write_weights, args=(folder,), name="evener-weights", daemon=True)
+        saving.start()
+        saving.join(LEAVING)
+        if saving.is_alive():
+            slow = "the disk is slow, or hangs. Waiting for it; Ctrl-C gives up"
+            print(f"evener: the final weights are not written into {folder} yet: {slow}.", file=sys.stderr, flush=True)
+        saving.join()
+
+    def _write_weights(self, folder: str) -> None:
         try:
             save_weights(self._setup.model, Path(folder))
         except Exception as error:  # the run is complete, and the script has the weights
             why = error.strerror if isinstance(error, OSError) and error.strerror else f"{error!r}"
-            print(f"evener: the final weights could not be written into {folder}: {why}", file=sys.stderr, flush=True)
+            then = f". With --resume {folder} it is tried again" if self._checkpoints is not None else ""
+            words = f"the final weights could not be written into {folder}: {why}{then}"
+            print(f"evener: {words}", file=sys.stderr, flush=True)
 
     def _serve(self) -> None:
         assert self._server is not None
@@ -240,6 +253,7 @@ class ServerSession(Session):
             with self._changed:
                 self._over = True
                 self._changed.notify_all()
+            self._listener.close()  # who looks for this server sees that it waits for nobody
 
     def receive(self) -> None:
         """Wait for the end of the epoch under way and take its parameters into the model.
@@ -280,9 +294,8 @@ class ServerSession(Session):
             self._server.farewell = FAREWELL
             self._server.post(e.StopAsked(stop))
         self._thread.join()
-        self._listener.close()
-        if self._checkpoints is not None:
-            self._checkpoints.scribe.wait(LEAVING)
+        if self._checkpoints is not None and not self._checkpoints.scribe.wait(LEAVING):
+            print("evener: the last checkpoint is not written yet: the disk is slow, or hangs.", file=sys.stderr)
         finish = self._server.finish
         if self._error is not None or finish is None:
             ok, reason = False, f"the server failed: {self._error!r}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from pathlib import Path
@@ -46,6 +47,13 @@ def save_weights(model: nn.Module, folder: Path) -> list[Path]:
         return written
     plain = {name: entry.contiguous() for name, entry in state.items() if isinstance(entry, torch.Tensor)}
     return [*written, _whole(folder / f"{NAME}.safetensors", save(plain))]
+
+
+def remove_weights(folder: Path) -> None:
+    """Take away what :func:`save_weights` wrote: the run goes on, so that is not its end."""
+    for kind in ("pt", "safetensors"):
+        with contextlib.suppress(OSError):
+            (folder / f"{NAME}.{kind}").unlink()
 
 
 def _own(entry: Any) -> Any:
