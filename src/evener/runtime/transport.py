@@ -30,6 +30,19 @@ QUEUE = 1000
 FILES = 1 << 16
 """Descriptors that a server asks its system for: idle connections are not to keep others out."""
 
+IDLE, BETWEEN, PROBES = 10, 5, 4
+"""Seconds of silence after which a system asks the one at the other end of a connection whether it is there, seconds
+from one question to the next, and questions without an answer after which the connection ends. So does one where
+nothing that was sent has been acknowledged for as long as all that takes.
+
+Systems answer these, not processes: who is slow, or stopped, is there; only a host that vanished, or the way to it, is
+not. And the connection alone ends, later than both sides notice silence (15 and 20 s): it decides nothing. But a worker
+dials anew then, where the old connection would be found dead after a quarter of an hour."""
+
+CONNECT = 5.0
+"""Seconds after which a connection that nobody answers is tried anew: the system's own tries are up to a minute
+apart."""
+
 _FAILED = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 """Who speaks, but wrongly. Who hangs up without a word was looking whether anybody is there."""
 
@@ -86,6 +99,7 @@ class Listener:
         self.socket.sndhwm = queue
         self.socket.router_mandatory = True
         self.socket.router_handover = True
+        _end_when_gone(self.socket)
         self.socket.ipv6 = ":" in numeric[0]
         self.news_socket: zmq.Socket[bytes] = self.socket.get_monitor_socket(
             zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | _FAILED
@@ -177,6 +191,8 @@ class Dialer:
         socket.rcvhwm = 0
         socket.reconnect_ivl = 50
         socket.reconnect_ivl_max = 1000
+        socket.connect_timeout = int(CONNECT * 1000)
+        _end_when_gone(socket)
         return socket
 
     def news(self) -> tuple[bool, bool]:
@@ -242,6 +258,13 @@ class Wake:
         with self._lock:
             self._bell.close(linger=0)
             self.socket.close(linger=0)
+
+
+def _end_when_gone(socket: zmq.Socket[bytes]) -> None:
+    """Let the system end connections whose other end has vanished without a word."""
+    socket.tcp_keepalive = 1
+    socket.tcp_keepalive_idle, socket.tcp_keepalive_intvl, socket.tcp_keepalive_cnt = IDLE, BETWEEN, PROBES
+    socket.setsockopt(zmq.TCP_MAXRT, (IDLE + BETWEEN * PROBES) * 1000)  # where the system has it, as Linux does
 
 
 def _read(socket: zmq.Socket[bytes]) -> Mapping[str, object]:
