@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from evener.launch import RunOptions, _cgroups, run
+from evener.launch._signals import Signals
 
 from .conftest import FINISHED, Kept, Launcher, Script
 
@@ -75,6 +76,17 @@ def test_asked_twice_everything_ends_at_once(launcher: Start) -> None:
     assert code == 130
     assert seconds < 1
     assert run.survivors() == []
+
+
+def test_told_several_times_of_one_death_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child of a process with threads is, when that is killed; who presses Ctrl-C twice means it."""
+    with Signals() as signals:
+        for signum in (signal.SIGTERM, signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+            signal.raise_signal(signum)
+        assert signals.received == [signal.SIGTERM, signal.SIGINT]
+        monkeypatch.setattr("evener.launch._signals.AGAIN", 0.0)
+        signal.raise_signal(signal.SIGTERM)
+        assert signals.received[2:] == [signal.SIGTERM]
 
 
 def test_a_killed_launcher_takes_its_processes_along(launcher: Start) -> None:

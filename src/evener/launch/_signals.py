@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any
+
+AGAIN = 5.0
+"""Seconds within which one SIGTERM after another says nothing new: Linux tells the child of a process that was killed
+once for each thread that this had, and nobody asked twice."""
 
 _HEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Signals:
     """While entered, the signals that ask this process to end are noted in ``received`` and do nothing else.
+
+    SIGTERM after SIGTERM counts once, unless it is :data:`AGAIN` s later.
 
     Outside the main thread no handlers can be set; there it notes nothing.
 
@@ -22,6 +29,7 @@ class Signals:
     def __init__(self) -> None:
         self.received: list[signal.Signals] = []
         self.wanted = 0
+        self._last: float | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Signals:
@@ -39,6 +47,11 @@ class Signals:
         self._before.clear()
 
     def _hear(self, signum: int, frame: FrameType | None) -> None:
+        now, last = time.monotonic(), self._last
+        if signum == signal.SIGTERM:
+            self._last = now
+            if last is not None and now - last < AGAIN:
+                return
         self.received.append(signal.Signals(signum))
 
     def _want(self, signum: int, frame: FrameType | None) -> None:

@@ -190,6 +190,9 @@ class ServerSession(Session):
 
     def _asked_to_leave(self, signum: int, _: object) -> None:
         assert self._checkpoints is not None
+        if signum == signal.SIGTERM:
+            # Linux tells the child of a process that was killed once for each thread that this had.
+            signal.signal(signal.SIGTERM, lambda *_: None)
         if self._thread is not None and self._thread.is_alive():
             self._checkpoints.take_now(LEAVING)
         last = self._checkpoints.scribe.written
