@@ -34,9 +34,9 @@ WARM = 3
 """Batches' worth of samples before those: workers are not known yet."""
 
 BOUNDS_WORKERS = (4, 1000)
-BOUNDS_STEPS = 10
+BOUNDS_STEPS = 20
 
-BUDGETS = {"speed": 10.0, "scale": 80.0, "bounds": 20.0}
+BUDGETS = {"speed": 10.0, "scale": 60.0, "bounds": 20.0}
 """The parts, and CPU seconds of a cell: all of it takes about ten minutes."""
 
 
@@ -72,8 +72,10 @@ def bounds(policies: Sequence[str], workers: Sequence[int], budget: float) -> li
 
 
 def _cell(policy: str, workers: int, batch: int, steps: int, budget: float) -> Cell:
-    pushes = 1 if POLICIES[policy].collects else workers
-    return Cell(policy, workers, batch, steps=(WARM + steps) * pushes, budget=budget, warm=WARM * pushes)
+    if POLICIES[policy].collects:
+        return Cell(policy, workers, batch, steps=WARM + steps, budget=budget, warm=WARM)
+    # With many workers each step is published to them all. That the steps bound it is seen soon.
+    return Cell(policy, workers, batch, steps=(WARM + steps) * workers, budget=budget / 5, warm=WARM * workers)
 
 
 def main(words: Sequence[str] | None = None) -> int:
