@@ -27,12 +27,21 @@ def host(share: float) -> Host:
 
 
 UNEQUAL = tuple(map(host, (0.4, 0.2, 0.1, 0.05)))
+
+
+def limited(share: float) -> Host:
+    """A host under a CPU quota: 20 samples' work in hand after a rest, and ends that scatter by as much as 12 are."""
+    plain = host(share)
+    return dataclasses.replace(plain, noise=0.0, burst=20 / plain.pace, scatter=12 / plain.pace)
+
+
 WITHIN = {"balanced": 0.02, "asynchronous": 0.04, "synchronous": 0.045}
 """The slowest host's some twenty micro-batches decide what synchronous training does: that is chance, too."""
 
 CLUSTERS = {
     "unequal": UNEQUAL,
     "straggler": tuple(map(host, (0.3, 0.3, 0.3, 0.03))),
+    "quotas": tuple(map(limited, (0.4, 0.2, 0.1, 0.05))),
     "rotating": rotating(UNEQUAL, every=3.0),
     "death and join": (
         UNEQUAL[0],

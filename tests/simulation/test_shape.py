@@ -24,7 +24,7 @@ def host(
     comes = chance.exponential(every * float(np.mean(seconds)), COUNT)
     pulled = comes < seconds
     seconds += pulled * PULL / pace
-    return Batches(size, seconds, np.where(pushed, 0.0, np.inf), pulled * 1.0, np.where(pulled, comes, np.inf))
+    return Batches(size, seconds, np.where(pushed, 0.0, np.inf), pulled * 1.0, np.zeros(COUNT))
 
 
 def test_costs_are_told_from_noise() -> None:
@@ -39,7 +39,7 @@ def test_what_was_held_up_does_not_count() -> None:
     one = host(1, 400.0)
     seconds = one.seconds.copy()
     seconds[::40] *= 15.0
-    found = shape([Batches(one.sizes, seconds, one.gaps, one.pulled, one.came)])
+    found = shape([Batches(one.sizes, seconds, one.gaps, one.pulled, one.idle)])
     assert found.overhead == pytest.approx(OVERHEAD, abs=2.5)
     assert found.push == pytest.approx(PUSH, rel=0.2)
 
@@ -50,7 +50,7 @@ def test_of_a_push_that_began_earlier_the_rest_counts() -> None:
     pushed = np.isfinite(one.gaps)
     late = pushed & (np.arange(COUNT) % 3 > 0)
     gaps: Array = np.where(late, 0.02, one.gaps)
-    found = shape([Batches(one.sizes, one.seconds - late * 0.02, gaps, one.pulled, one.came)])
+    found = shape([Batches(one.sizes, one.seconds - late * 0.02, gaps, one.pulled, one.idle)])
     assert found.push == pytest.approx(PUSH, rel=0.1)
 
 
@@ -60,12 +60,29 @@ def test_plain_is_what_it_took_without_transfers() -> None:
     assert float(plain.sum()) == pytest.approx(float((one.sizes + OVERHEAD).sum()) / 400.0, rel=0.02)
 
 
-def test_without_pushes_there_is_no_cost_of_one() -> None:
+def test_without_transfers_there_is_no_cost_of_one() -> None:
     one = host(4, 400.0)
     no = ~np.isfinite(one.gaps) & (one.pulled == 0)
-    found = shape([Batches(*(values[no] for values in (one.sizes, one.seconds, one.gaps, one.pulled, one.came)))])
+    found = shape([Batches(*(values[no] for values in (one.sizes, one.seconds, one.gaps, one.pulled, one.idle)))])
     assert (found.push, found.pull) == (0.0, 0.0)
     assert found.overhead == pytest.approx(OVERHEAD, abs=2.0)
+
+
+def test_what_a_rest_saved_is_told_from_what_samples_cost() -> None:
+    """Those that begin after a wait are the large ones, so without it samples would seem to cost less."""
+    one = host(7, 400.0)
+    rests = np.where(one.sizes > 32, 1.0, 0.0) * (np.arange(COUNT) % 5 > 0)
+    found = shape([Batches(one.sizes, one.seconds - rests * 15 / 400, one.gaps, one.pulled, rests)])
+    assert found.burst(0) == pytest.approx(15, rel=0.15)
+    assert found.overhead == pytest.approx(OVERHEAD, abs=2.0)
+    assert found.burst(1) == 0.0
+
+
+def test_a_push_that_cannot_be_told_costs_what_a_pull_does() -> None:
+    one = host(8, 400.0)
+    no = ~np.isfinite(one.gaps)
+    found = shape([Batches(*(values[no] for values in (one.sizes, one.seconds, one.gaps, one.pulled, one.idle)))])
+    assert found.push == found.pull == pytest.approx(PULL, rel=0.2)
 
 
 def test_one_size_does_not_tell_the_overhead() -> None:
@@ -76,6 +93,6 @@ def test_one_size_does_not_tell_the_overhead() -> None:
 
 def test_a_few_micro_batches_say_nothing() -> None:
     one = host(6, 400.0)
-    few = Batches(*(values[:5] for values in (one.sizes, one.seconds, one.gaps, one.pulled, one.came)))
-    assert shape([few]) == Shape()
+    few = Batches(*(values[:5] for values in (one.sizes, one.seconds, one.gaps, one.pulled, one.idle)))
+    assert shape([few]) == Shape(bursts=(0.0,))
     assert shape([]) == Shape()

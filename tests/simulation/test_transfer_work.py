@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import statistics
 
 import pytest
 
@@ -61,6 +63,24 @@ def test_on_a_slower_processor_they_take_longer() -> None:
     took = seconds(Asynchronous(), push_work=0.5, paces=((2.5, 50.0),))
     assert took[1] == pytest.approx(1.5)
     assert took[3:] == pytest.approx([3.0] * len(took[3:]))
+
+
+def test_who_has_rested_is_ahead() -> None:
+    # It waits for 22 ms: there and back, and a step of 1 ms. 5 ms of it go to what comes.
+    _, *others = seconds(Synchronous(), burst=0.015)
+    assert others == pytest.approx([1.0 - 0.015] * len(others))
+    _, *others = seconds(Synchronous(), burst=1.0, pull_work=0.005)
+    assert others == pytest.approx([1.0 - 0.016] * len(others), abs=0.004)
+
+
+def test_who_does_not_rest_is_at_its_pace() -> None:
+    assert sum(seconds(Asynchronous(), steps=40, burst=0.5)[1:]) == pytest.approx(39.0, rel=0.001)
+
+
+def test_what_one_takes_longer_the_next_takes_less() -> None:
+    took = seconds(Asynchronous(), steps=300, scatter=0.1)
+    assert sum(took) == pytest.approx(300.0, abs=0.4)
+    assert statistics.stdev(took) == pytest.approx(0.1 * math.sqrt(2.0), rel=0.15)
 
 
 def test_they_are_in_cluster_files() -> None:

@@ -125,7 +125,7 @@ def test_every_value_is_written() -> None:
     link = Link(up=1e6 / 3, down=2e6, delay=0.01, loss=0.1)
     host = Host(
         2.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 70.0, ((1.0, 1.0),), ((1.0, 3.0),), 9.0, 1, 2, 0.8, 3,
-        link, Pareto(90.0, 0.5, 1.2), ((3.0, 1.0),), ((4.0, 1.0, 0.5),), 2.0, 0.7, 0.9,
+        link, Pareto(90.0, 0.5, 1.2), ((3.0, 1.0),), ((4.0, 1.0, 0.5),), 2.0, 0.7, 0.9, 0.05, 0.06,
     )  # fmt: skip
     cluster = Cluster((host,), 0.1, False, 0.2, 3, 1000, 0.4, link, (Fault(0, 3.5, "slows", 2.0, 0.25, during="push"),))
     for one in (host, cluster):

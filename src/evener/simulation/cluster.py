@@ -23,8 +23,12 @@ class Host:
     """One simulated worker; times in seconds.
 
     A micro-batch of ``k`` samples takes ``(overhead + k / pace) · exp(ε)``, ``ε`` normal with standard deviation
-    ``noise``. What changes its pace changes its processor: ``overhead``, ``push_work`` and ``pull_work`` are what they
-    are at ``pace``, and grow as samples do where it is slower.
+    ``noise``. What changes its pace changes its processor: ``overhead``, ``push_work``, ``pull_work``, ``burst`` and
+    ``scatter`` are what they are at ``pace``, and grow as samples do where it is slower.
+
+    A CPU quota lets a host run at full speed until the quota of a period is used up. So who has idled has some in hand
+    (``burst``), and when the last sample of a micro-batch is through depends on where in the period that falls
+    (``scatter``): what one micro-batch takes longer, the next one takes less.
 
     Attributes:
         pace: samples/s while it computes.
@@ -34,6 +38,10 @@ class Host:
         latency: seconds a control message takes.
         push_work, pull_work: seconds by which a push that begins, a set of parameters that comes, holds up the
             micro-batch under way: its processor's work, as computing is.
+        burst: seconds: a micro-batch that begins after an idle time takes that much less, at most by this, and no
+            less than half.
+        scatter: standard deviation, in seconds, of how far it is ahead of its pace, or behind it, when a micro-batch
+            ends.
         joins, dies: when it comes and goes (``None``: never goes).
         stalls: ``(from, seconds)``: it does nothing then, not even listen.
         paces: ``(from, samples/s)``, in order of time: its pace from then on, in place of ``pace``.
@@ -81,12 +89,17 @@ class Host:
     silence: float | None = None
     push_work: float = 0.0
     pull_work: float = 0.0
+    burst: float = 0.0
+    scatter: float = 0.0
 
     def __post_init__(self) -> None:
         for pace in (self.pace, *(pace for _, pace in self.paces)):
             if not (pace > 0 and math.isfinite(pace)):
                 raise ValueError(f"a pace is a positive number of samples/s, not {pace}")
-        for name in ("overhead", "noise", "uplink", "downlink", "latency", "joins", "jitter", "push_work", "pull_work"):
+        for name in (
+            *("overhead", "noise", "uplink", "downlink", "latency", "joins", "jitter"),
+            *("push_work", "pull_work", "burst", "scatter"),
+        ):
             value = getattr(self, name)
             if not (value >= 0 and math.isfinite(value)):
                 raise ValueError(f"{name} is not negative, and finite, unlike {value}")

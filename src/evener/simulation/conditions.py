@@ -152,13 +152,16 @@ def _estimated(found: Visits) -> Conditions:
 def _fits(visits: Sequence[Visit]) -> tuple[Shape, dict[int, Pacing]]:
     """What transfers and micro-batches cost all workers, and the pace of each visit, by its ``id``."""
     stretches = [[_batches(visit)] for visit in visits]
+    whose = [visit.worker for visit in visits]
     for _ in range(2):  # costs are best told where the pace is one, and the pace without the transfers
-        costs = shape([stretch for some in stretches for stretch in some])
+        of = [whose[at] for at, some in enumerate(stretches) for _ in some]
+        costs = shape([stretch for some in stretches for stretch in some], of)
         known = costs.overhead if costs.known else None
         fits = []
         for at, visit in enumerate(visits):
-            plain = np.concatenate([costs.plain(stretch) for stretch in stretches[at]])
-            fits.append(pacing(visit.begins, visit.sizes, plain.tolist(), known))
+            burst = costs.burst(visit.worker)
+            plain = np.concatenate([costs.plain(stretch, burst) for stretch in stretches[at]])
+            fits.append(pacing(visit.begins, visit.sizes, plain.tolist(), known, periods=burst > 0))
             cuts = np.searchsorted(np.asarray(visit.begins), [time for time, _ in fits[at].paces])
             stretches[at] = _batches(visit).split(cuts.tolist())
     return costs, {id(visit): fit for visit, fit in zip(visits, fits, strict=True)}
@@ -206,6 +209,8 @@ class _Common:
             latency=_digits(latency),
             push_work=_digits(self._costs.push / fit.pace),
             pull_work=_digits(self._costs.pull / fit.pace),
+            burst=_digits(self._costs.burst(visit.worker) / fit.pace),
+            scatter=_digits(fit.scatter),
             joins=max(0.0, _time(visit.joined - origin)),
             dies=None if visit.left is None else max(0.0, _time(visit.left - origin)),
             stalls=tuple((max(0.0, _time(at - origin)), _digits(seconds)) for at, seconds in fit.stalls),
@@ -219,8 +224,8 @@ def _batches(visit: Visit) -> Batches:
     """Its micro-batches; a push begins when the last micro-batch of it ends."""
     pushed = np.fromiter((ticket in visit.pushed for ticket in visit.after), np.bool_, len(visit.after))
     gaps = np.where(pushed, np.asarray(visit.gaps), np.inf)
-    sizes, seconds, pulled, came = map(np.asarray, (visit.sizes, visit.seconds, visit.pulled, visit.came))
-    return Batches(sizes, seconds, gaps, pulled, came)
+    sizes, seconds, pulled, idle = map(np.asarray, (visit.sizes, visit.seconds, visit.pulled, visit.gaps))
+    return Batches(sizes, seconds, gaps, pulled, idle)
 
 
 def _downlink(visit: Visit) -> float | None:

@@ -335,6 +335,8 @@ HOST: Mapping[str, Read] = {
     "uplink": units.seconds,
     "push_work": units.seconds,
     "pull_work": units.seconds,
+    "burst": units.seconds,
+    "scatter": units.seconds,
     "downlink": units.seconds,
     "latency": units.seconds,
     "link": _link,

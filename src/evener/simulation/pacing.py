@@ -59,6 +59,7 @@ class Pacing:
         pace: samples/s at first; ``paces``: ``(from, samples/s)`` of the changes, in order of time.
         overhead: seconds that each micro-batch costs beyond its samples, at ``pace``.
         noise: standard deviation of the logarithm of a duration.
+        scatter: standard deviation of the seconds by which it was ahead or behind at an end, at ``pace``.
         stalls: ``(from, seconds)`` in which it did nothing.
         known: whether the sizes differ enough to tell overhead from pace.
     """
@@ -69,10 +70,15 @@ class Pacing:
     noise: float
     stalls: tuple[tuple[float, float], ...]
     known: bool
+    scatter: float = 0.0
 
 
 def pacing(
-    begins: Sequence[float], sizes: Sequence[float], seconds: Sequence[float], overhead_samples: float | None = None
+    begins: Sequence[float],
+    sizes: Sequence[float],
+    seconds: Sequence[float],
+    overhead_samples: float | None = None,
+    periods: bool = False,
 ) -> Pacing:
     """Fit a host's micro-batches.
 
@@ -81,6 +87,7 @@ def pacing(
         sizes: its samples.
         seconds: what it took; those that are not positive are left out.
         overhead_samples: what all hosts tell of the overhead, in samples; counts if this one's sizes hardly differ.
+        periods: whether its pace comes in periods, as under a CPU quota: then durations vary as much whatever they are.
 
     Raises:
         ValueError: there is none.
@@ -115,13 +122,24 @@ def pacing(
     fine = ~stalled
     expected = slopes[stretches] * (size + cost)
     relative = np.log(took[fine] / expected[fine])
-    noise = min(float(np.std(relative)), TAILS * _spread(relative)) if len(relative) > 1 else 0.0
+    noise, scatter = _noises(relative, (size + cost)[fine], periods)
     paces = _levels(at, size + cost, took, stretches, fine, slopes, math.exp(noise**2 / 2))
     stalls = tuple(
         (float(at[i] + expected[i] / 2), float(took[i] - expected[i])) for i in np.flatnonzero(stalled).tolist()
     )
     pace = paces[0][1]
-    return Pacing(pace, tuple(paces[1:]), float(cost) / pace, noise, stalls, known or hint is not None)
+    overhead = float(cost) / pace
+    return Pacing(pace, tuple(paces[1:]), overhead, noise, stalls, known or hint is not None, scatter / pace)
+
+
+def _noises(relative: Array, work: Array, periods: bool) -> tuple[float, float]:
+    """How much durations vary: as a logarithm's standard deviation, or at each end of one, in samples."""
+    if len(relative) < 2:
+        return 0.0, 0.0
+    if not periods:
+        return min(float(np.std(relative)), TAILS * _spread(relative)), 0.0
+    late = relative * work
+    return 0.0, min(float(np.std(late)), TAILS * _spread(late)) / math.sqrt(2.0)
 
 
 def _spread(values: Array) -> float:

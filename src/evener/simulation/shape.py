@@ -1,11 +1,15 @@
 """What micro-batches cost beside their samples, in samples: the same for all hosts of a run, whatever their speed.
 
-``seconds ≈ (k + overhead + push · pushed + pull · pulled) / pace`` for ``k`` samples: what a host does for a
+``seconds ≈ (k + overhead + push · pushed + pull · pulled − burst · rested) / pace`` for ``k`` samples: what a host does for a
 micro-batch, for a push and for a set of parameters is work of its processor, as its samples are. A fast host's sizes
 differ and tell what each of these is; a slow one, whose micro-batches all have the least size, tells its pace alone.
 
-The longer a micro-batch takes, the likelier it is that parameters come meanwhile. So what they cost is told by those
-that come early, at a time when nearly all are still being computed (an instrumental variable).
+A host under a CPU quota that has idled computes faster until it has used up what it saved: its ``burst``. Large
+micro-batches are often those that begin after a wait, so without it they would seem cheaper than they are.
+
+The longer a micro-batch takes, the likelier it is that parameters come meanwhile. If they come at random times, those
+that see them are longer by ``σ²/d`` for that reason alone, ``d`` being the mean of the durations and ``σ²`` their
+variance about what is expected: that is no cost.
 """
 
 from __future__ import annotations
@@ -19,9 +23,6 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
 
-EARLY = 0.5
-"""Parameters come early that come in this part of what a micro-batch takes on the mean."""
-
 BLOCK = 24
 """Micro-batches of a host that are taken to have one pace: it may change over time."""
 
@@ -32,7 +33,11 @@ DIFFERS = 0.1
 """Of a cost's part of the whole, standard deviation within a pace's micro-batches: with less, it is not to be told."""
 
 SURE = 2.0
-"""So many times its standard error must the cost of a transfer be."""
+"""So many times its standard error must a burst be. So must the cost of a push: most are followed by a wait that hides
+it, and then it is taken for that of a pull, which moves about as many bytes."""
+
+SPRINT = 0.5
+"""A micro-batch takes this part, at least, of what it would without an idle time before it."""
 
 _HUBER = 1.345
 _ROUNDS = 25
@@ -46,19 +51,20 @@ class Batches:
     Attributes:
         sizes, seconds: samples, and what each took.
         gaps: seconds from the beginning of the push before it to its own (infinite: no push was before it).
-        pulled, came: sets of parameters that came during it, and when the first did, in seconds from its beginning
-            (infinite: none).
+        pulled: sets of parameters that came during it.
+        idle: seconds from the end of the one before it to its beginning.
     """
 
     sizes: Array
     seconds: Array
     gaps: Array
     pulled: Array
-    came: Array
+    idle: Array
 
     def split(self, cuts: Sequence[int]) -> list[Batches]:
         """Those before each of the places, ascending, and those after the last."""
-        columns = (np.split(values, cuts) for values in (self.sizes, self.seconds, self.gaps, self.pulled, self.came))
+        values = (self.sizes, self.seconds, self.gaps, self.pulled, self.idle)
+        columns = (np.split(one, cuts) for one in values)
         return [Batches(*part) for part in zip(*columns, strict=True) if len(part[0])]
 
 
@@ -70,55 +76,86 @@ class Shape:
         overhead: of each micro-batch.
         push, pull: of a push, of parameters that come during a micro-batch.
         known: whether sizes differ enough to tell the overhead.
+        bursts: of each host.
     """
 
     overhead: float = 0.0
     push: float = 0.0
     pull: float = 0.0
     known: bool = False
+    bursts: tuple[float, ...] = ()
 
-    def plain(self, host: Batches) -> Array:
-        """What a host's micro-batches would have taken without transfers, in seconds."""
+    def burst(self, host: int) -> float:
+        """A host's; 0 where nothing is known of it."""
+        return self.bursts[host] if 0 <= host < len(self.bursts) else 0.0
+
+    def plain(self, host: Batches, burst: float = 0.0) -> Array:
+        """What a host's micro-batches would have taken without transfers and idle times, in seconds."""
         alone = host.sizes + self.overhead
         blocks = _blocks([len(alone)])
         total = alone
         for _ in range(_AGAIN):
-            pushed = _pushed(host.gaps, _paces(total, host.seconds, blocks), self.push)
+            paces = _paces(total, host.seconds, blocks)
+            pushed = _pushed(host.gaps, paces, self.push)
             total = alone + self.push * pushed + self.pull * host.pulled
+            total = np.maximum(total - burst * _rested(host), SPRINT * total)
         seconds: Array = host.seconds * alone / total
         return seconds
 
 
-def shape(hosts: Sequence[Batches]) -> Shape:
+def shape(hosts: Sequence[Batches], whose: Sequence[int] | None = None) -> Shape:
     """Fit the costs over all hosts, each block of some micro-batches at its own pace.
+
+    Args:
+        hosts: what each did.
+        whose: burst theirs have, numbered from 0: several may be of one host. By default each has its own.
 
     >>> sizes = np.array([16.0, 32.0, 64.0, 128.0] * 12)
     >>> pushed = np.array([0.0, 0.0, 1.0] * 16)
     >>> gaps = np.where(pushed, 0.0, np.inf)
-    >>> never = np.full(48, np.inf)
-    >>> found = shape([Batches(sizes, (sizes + 8 + 20 * pushed) / pace, gaps, 0 * sizes, never) for pace in (400, 50)])
+    >>> seconds = (sizes + 8 + 20 * pushed) / 400
+    >>> found = shape([Batches(sizes, seconds, gaps, 0 * sizes, 0 * sizes)])
     >>> round(found.overhead, 3), round(found.push, 3), found.pull, found.known
     (8.0, 20.0, 0.0, True)
     """
+    whose = range(len(hosts)) if whose is None else whose
+    count = max(whose, default=-1) + 1
     if sum(len(host.sizes) for host in hosts) < LEAST:
-        return Shape()
-    sizes, seconds, gaps, pulled, came = (
-        np.concatenate([getattr(host, name) for host in hosts])
-        for name in ("sizes", "seconds", "gaps", "pulled", "came")
+        return Shape(bursts=(0.0,) * count)
+    sizes, seconds, gaps, pulled = (
+        np.concatenate([getattr(host, name) for host in hosts]) for name in ("sizes", "seconds", "gaps", "pulled")
     )
+    owner = np.repeat(np.asarray(whose), [len(host.sizes) for host in hosts])
+    mine = np.stack([np.equal(owner, one) for one in range(count)])
     blocks = _blocks([len(host.sizes) for host in hosts])
-    early = came < EARLY * sizes / _paces(sizes, seconds, blocks)
-    found = np.zeros(3)
+    rested = np.concatenate([_rested(host) for host in hosts])
+    found = np.zeros(3 + count)
+    # A host's burst shows in its own micro-batches, so that is where its part of the whole must differ.
+    differs = DIFFERS * np.sqrt([1.0, 1.0, 1.0, *mine.mean(axis=1)])
     total = sizes
     for _ in range(_AGAIN):
         # How much of a push was still to be done is known once its cost is.
-        pushed = _pushed(gaps, _paces(total, seconds, blocks), found[1])
-        columns = np.stack([np.ones_like(sizes), pushed, pulled])
-        instruments = np.stack([*columns[:2], early])
-        found, errors, usable = fit(sizes, seconds, columns, blocks, instruments, DIFFERS)
-        total = sizes + found @ columns
-    sure = found * (found > SURE * errors)
-    return Shape(float(found[0]), float(sure[1]), float(sure[2]), bool(usable[0]))
+        paces = _paces(total, seconds, blocks)
+        pushed = _pushed(gaps, paces, found[1])
+        columns = np.stack([np.ones_like(sizes), pushed, pulled, *(-rested * mine)])
+        found, errors, usable = fit(sizes, seconds, columns, blocks, differs)
+        total = np.maximum(sizes + found @ columns, SPRINT * sizes)
+        chance = _centred(np.log(seconds) - np.log(total), blocks, np.ones_like(total))
+    # Of the extra time of those during which parameters came, so much is why they came then.
+    found[2] = max(0.0, found[2] - float(np.mean(np.minimum(chance, 1.0) ** 2 * total)))
+    sure = found > SURE * errors
+    push = found[1] if sure[1] else found[2]
+    bursts = np.where(sure, found, 0.0)[3:]
+    return Shape(float(found[0]), float(push), float(found[2]), bool(usable[0]), tuple(bursts.tolist()))
+
+
+def _rested(host: Batches) -> Array:
+    """The part of its burst that each micro-batch had: all of it if it had idled for as long as one takes.
+
+    A period may be shorter, but at first what it idles goes to the push before and the parameters that come.
+    """
+    rested: Array = np.clip(host.idle / np.median(host.seconds), 0.0, 1.0)
+    return rested
 
 
 def _paces(work: Array, seconds: Array, blocks: Places) -> Array:
@@ -136,7 +173,11 @@ def _pushed(gaps: Array, paces: Array, push: float) -> Array:
 
 
 def fit(
-    sizes: Array, seconds: Array, columns: Array, blocks: Places, instruments: Array | None = None, differs: float = 0.0
+    sizes: Array,
+    seconds: Array,
+    columns: Array,
+    blocks: Places,
+    differs: float | Array = 0.0,
 ) -> tuple[Array, Array, NDArray[np.bool_]]:
     """Costs in samples, such that ``seconds ≈ (sizes + costs @ columns) / pace`` with a pace for each block.
 
@@ -146,7 +187,6 @@ def fit(
         sizes, seconds: of each micro-batch.
         columns: how often each of the costs was paid, by cost and micro-batch.
         blocks: which pace each has, numbered from 0.
-        instruments: in place of columns that depend on the durations, others that go with them and do not.
         differs: a cost whose part of the whole has a smaller standard deviation than this within the blocks stays 0.
 
     Returns:
@@ -157,19 +197,17 @@ def fit(
     parts = np.stack([sizes * _centred(column / sizes, blocks, weight) for column in columns])
     usable = np.sqrt(np.mean(parts**2, axis=1)) > differs
     for _ in range(_ROUNDS):
-        total = sizes + found @ columns
+        total = np.maximum(sizes + found @ columns, SPRINT * sizes)
         residual = _centred(np.log(seconds) - np.log(total), blocks, weight)
         slopes = np.stack([_centred(column / total, blocks, weight) for column in columns])
-        by = slopes if instruments is None else np.stack([_centred(one / total, blocks, weight) for one in instruments])
-        free = usable & ((found > 0) | (by @ (weight * residual) > 0))
+        free = usable & ((found > 0) | (slopes @ (weight * residual) > 0))
         if free.any():
-            normal = (by[free] * weight) @ slopes[free].T
-            change = np.linalg.lstsq(normal, by[free] @ (weight * residual), rcond=None)[0]
+            normal = (slopes[free] * weight) @ slopes[free].T
+            change = np.linalg.lstsq(normal, slopes[free] @ (weight * residual), rcond=None)[0]
             found[free] = np.maximum(0.0, found[free] + np.clip(change, -32.0, 32.0))
         spread = 1.4826 * float(np.median(np.abs(residual)))
         weight = np.minimum(1.0, _HUBER * max(spread, 1e-6) / np.maximum(np.abs(residual), 1e-12))
-    alike = np.abs(np.sum(by * slopes, axis=1))
-    errors = np.std(residual) * np.sqrt(np.sum(by**2, axis=1)) / np.maximum(alike, 1e-12)
+    errors = np.std(residual) / np.maximum(np.sqrt(np.sum(slopes**2, axis=1)), 1e-12)
     return found, errors, usable
 
 

@@ -25,7 +25,6 @@ class _Ticket:
     after: int = -1
     gap: float = math.inf
     pulled: int = 0
-    came: float = math.inf
     arrived: float | None = None
     computed: float | None = None
 
@@ -41,8 +40,8 @@ class Visit:
         heard, declined: micro-batches that it reported of, and that its script took no step after.
         pushes, refused: that arrived, and that held something that is not a number.
         begins, sizes, seconds: of each micro-batch: when, samples, what it took.
-        after, gaps: the ticket before it (-1: none), and the time between.
-        pulled, came: sets of parameters that came while it was computed, and when the first did after its begin.
+        after, gaps: the ticket before it (-1: none), and the time between (infinite: none).
+        pulled: sets of parameters that came while it was computed.
         pushed: the last ticket of each push.
         turns: from a grant to one that was idle to what it began with it.
         uplinks: from the end of a micro-batch to the arrival of the push that it completed.
@@ -72,7 +71,6 @@ class Visit:
     after: array[int] = field(default_factory=lambda: array("q"))
     gaps: array[float] = field(default_factory=lambda: array("d"))
     pulled: array[float] = field(default_factory=lambda: array("d"))
-    came: array[float] = field(default_factory=lambda: array("d"))
     pushed: set[int] = field(default_factory=set)
     turns: array[float] = field(default_factory=lambda: array("d"))
     uplinks: array[float] = field(default_factory=lambda: array("d"))
@@ -199,7 +197,6 @@ class Visits:
         visit.after.append(ticket.after)
         visit.gaps.append(ticket.gap)
         visit.pulled.append(ticket.pulled)
-        visit.came.append(ticket.came - begin)
         if ticket.version > visit.begun:
             visit.begun = ticket.version
             published = self._published.get(ticket.version)
@@ -234,7 +231,6 @@ class Visits:
         for ticket in visit.held.values():  # a few; one of them is being computed, if any is
             if ticket.version >= 0 and ticket.computed is None:
                 ticket.pulled += 1
-                ticket.came = min(ticket.came, t)
         published = self._published.get(version)
         if published is not None and visit.asked is not None:
             visit.downlinks.append(t - max(published, visit.asked))

@@ -18,6 +18,9 @@ from .network import Network, Ways
 from .numeric import Numeric
 from .pauses import Pauses
 
+LEAST = 0.5
+"""A micro-batch takes this part, at least, of what it would at an even pace."""
+
 
 @dataclass(slots=True)
 class Task:
@@ -58,6 +61,8 @@ class _Worker:
     sent: int = 0
     last_report: float = 0.0
     sending: float = 0.0
+    worked: float = 0.0
+    ahead: float = 0.0
     pull: int | None = None
     sums: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
 
@@ -224,7 +229,7 @@ class Workers:
             lag, target.lag = target.lag, 0.0
             self._clock.at(self._clock.now + lag, self._computed, target, task)
             return
-        target.busy = False
+        target.busy, target.worked = False, self._clock.now
         if task.declined:
             del target.tickets[task.ticket]
         self._hear(target, e.ComputeDone(task.declined))
@@ -233,8 +238,19 @@ class Workers:
         """When a micro-batch of so many samples is through that begins now."""
         host, now = target.host, self._clock.now
         factor = math.exp(target.chance.gauss(0.0, host.noise)) if host.noise else 1.0
-        end = now + host.duration(samples, now, factor)
+        seconds = host.duration(samples, now, factor)
+        if host.burst or host.scatter:
+            seconds = self._under_quota(target, seconds)
+        end = now + seconds
         return target.pauses.end(now, end) if target.pauses else end
+
+    def _under_quota(self, target: _Worker, seconds: float) -> float:
+        """What takes so long at an even pace, as it is at one that comes in periods."""
+        host, now, before = target.host, self._clock.now, target.ahead
+        slowness = host.slowness(now)
+        rested = max(0.0, now - max(target.worked, target.sending))
+        target.ahead = target.chance.gauss(0.0, host.scatter) * slowness if host.scatter else 0.0
+        return max(LEAST * seconds, seconds - min(rested, host.burst * slowness) + before - target.ahead)
 
     def _at(self, target: _Worker, time: float, action: Callable[..., None], *arguments: object) -> None:
         """Let something happen at a worker: at ``time``, or when it does not hang any more."""
@@ -277,6 +293,9 @@ class Workers:
 
     def _receive(self, target: _Worker, version: int, parameters: object) -> None:
         target.at_hand = parameters
+        work = target.host.pull_work * target.host.slowness(self._clock.now)
         if target.busy:
-            target.lag += target.host.pull_work * target.host.slowness(self._clock.now)
+            target.lag += work
+        else:
+            target.worked = max(target.worked, target.sending) + work  # it does not rest meanwhile
         self._hear(target, e.VersionReady(version))
