@@ -16,11 +16,11 @@ SOURCE = "balanced"
 """The policy from whose record the others are predicted. Its micro-batches differ in size, so its record tells most."""
 
 WORKLOAD = "small"
-PROFILE_S = 3.0
-"""Seconds of computing in a profile; with the rest, and the slowest host's three rounds, some eight."""
+PROFILE_S = 6.0
+"""Seconds of computing in a profile; with the rest, and the slowest host's rounds, some eleven."""
 
 START_S = 9.0
-PROFILED_S = 14.0
+PROFILED_S = 17.0
 """Seconds until a run's hosts have begun, and that a profile takes, starting included; estimates."""
 
 LINKED = Cluster(

@@ -125,6 +125,7 @@ def clock(monkeypatch: pytest.MonkeyPatch, model: nn.Sequential, first: float, l
         return done
 
     monkeypatch.setattr("evener.training.layout.time.perf_counter", lambda: time[0])
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
     return run
 
 
@@ -153,6 +154,27 @@ def test_what_else_the_machine_does_decides_nothing(monkeypatch: pytest.MonkeyPa
         return done
 
     monkeypatch.setattr("evener.training.layout.time.perf_counter", lambda: time[0])
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    layout = Layout(model)
+    layout.choose(run)
+    assert layout.last is chosen
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+def test_of_one_thread_its_own_time_counts(monkeypatch: pytest.MonkeyPatch, chosen: bool) -> None:
+    """Under a CPU quota it waits in every run of one layout, and in none of the other's."""
+    model, own, waited = network(), [0.0], [0.0]
+    inner = runner(model)
+
+    def run(size: int) -> bool:
+        done = inner(size)
+        own[0] += 0.01 if chosen and is_last(model) else 0.015
+        waited[0] += 0.02 if is_last(model) is chosen else 0.0
+        return done
+
+    monkeypatch.setattr("evener.training.layout.time.perf_counter", lambda: own[0] + waited[0])
+    monkeypatch.setattr("evener.training.layout.time.thread_time", lambda: own[0])
+    monkeypatch.setattr("torch.get_num_threads", lambda: 1)
     layout = Layout(model)
     layout.choose(run)
     assert layout.last is chosen

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from ..core.plan import USEFUL
 from .cluster import Cluster, Host
 from .line import Line, fit
 
@@ -18,6 +19,13 @@ VARIABLE = "EVENER_PROFILE"
 
 EFFICIENT = 0.9
 """The smallest efficient micro-batch is the smallest measured whose rate is at least this share of the best."""
+
+
+ENOUGH = 3
+"""Sizes through which a line is laid, at least, before those are left out that no worker is given."""
+
+SURE = 2.0
+"""So many times its standard error must a burst be, or it is chance."""
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -104,6 +112,7 @@ class Profile(msgspec.Struct, frozen=True):
         left_out: sizes for which there was no time.
         transfers: what they cost.
         step: seconds of an optimizer step, until the new parameters can be sent.
+        rested: seconds of each repeat, by size, of micro-batches that began after an idle time as long as they take.
     """
 
     machine: Machine
@@ -114,6 +123,7 @@ class Profile(msgspec.Struct, frozen=True):
     left_out: tuple[int, ...]
     transfers: Transfers
     step: float
+    rested: dict[int, list[float]] = {}
 
     @property
     def medians(self) -> dict[int, float]:
@@ -129,9 +139,30 @@ class Profile(msgspec.Struct, frozen=True):
     @property
     def line(self) -> Line:
         """The line through the means: throughput is what is to be predicted, and under a CPU quota few micro-batches
-        take what the median one does. The simulator's noise makes a mean that much longer."""
-        longer = math.exp(self.noise**2 / 2)
-        return fit({size: statistics.fmean(some) / longer for size, some in self.durations.items()})
+        take what the median one does. The simulator's noise makes a mean that much longer. Sizes that are given to
+        workers count, if there are enough of them."""
+        longer = 1.0 if self.burst else math.exp(self.noise**2 / 2)
+        means = {size: statistics.fmean(some) / longer for size, some in self.durations.items()}
+        given = {size: mean for size, mean in means.items() if size >= USEFUL}
+        return fit(given if len(given) >= ENOUGH else means)
+
+    @property
+    def burst(self) -> float:
+        """Seconds that a rest saves, as under a CPU quota; 0: none, or no more than chance may."""
+        saved, chance = 0.0, 0.0
+        for size, some in self.rested.items():
+            other = self.durations.get(size, [])
+            if len(some) > 1 and len(other) > 1:
+                saved += (statistics.fmean(other) - statistics.fmean(some)) / len(self.rested)
+                chance += statistics.variance(other) / len(other) + statistics.variance(some) / len(some)
+        return saved if saved > SURE * math.sqrt(chance) / max(1, len(self.rested)) else 0.0
+
+    @property
+    def scatter(self) -> float:
+        """Seconds by which an end is early or late, where there is a burst: a duration has two ends."""
+        squares = [(s - statistics.fmean(some)) ** 2 for some in self.durations.values() for s in some]
+        degrees = len(squares) - len(self.durations)
+        return math.sqrt(sum(squares) / degrees / 2) if self.burst and degrees > 0 else 0.0
 
     @property
     def efficient(self) -> int:
@@ -153,7 +184,9 @@ class Profile(msgspec.Struct, frozen=True):
         host = Host(
             pace=line.pace,
             overhead=line.overhead,
-            noise=self.noise,
+            noise=0.0 if self.burst else self.noise,
+            burst=self.burst,
+            scatter=self.scatter,
             uplink=cost.push,
             downlink=cost.pull,
             push_work=cost.push,
@@ -206,6 +239,8 @@ class Profile(msgspec.Struct, frozen=True):
             ("pace", host.pace, "samples/s: a micro-batch of k samples takes overhead + k / pace seconds,"),
             ("overhead", host.overhead, f"s; the line meets the medians within {line.error:.1%} (root mean square)"),
             ("noise", host.noise, "standard deviation of the logarithm of a micro-batch's duration"),
+            ("burst", host.burst, "s that one which begins after a rest takes less, as under a CPU quota"),
+            ("scatter", host.scatter, "standard deviation, in s, of when one ends, as under a CPU quota"),
             ("uplink", host.uplink, f"s; a push has {cost.push_bytes} bytes; loopback: add bytes / bandwidth"),
             ("downlink", host.downlink, f"s; a set of parameters has {cost.pull_bytes} bytes; likewise"),
             ("push_work", host.push_work, "s by which a push that begins holds up what is computed"),

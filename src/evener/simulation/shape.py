@@ -1,8 +1,9 @@
 """What micro-batches cost beside their samples, in samples: the same for all hosts of a run, whatever their speed.
 
-``seconds ≈ (k + overhead + push · pushed + pull · pulled − burst · rested) / pace`` for ``k`` samples: what a host does for a
-micro-batch, for a push and for a set of parameters is work of its processor, as its samples are. A fast host's sizes
-differ and tell what each of these is; a slow one, whose micro-batches all have the least size, tells its pace alone.
+``seconds ≈ (k + overhead + push · pushed + pull · pulled − burst · rested) / pace`` for ``k`` samples: what a host does
+for a micro-batch, for a push and for a set of parameters is work of its processor, as its samples are. A fast host's
+sizes differ and tell what each of these is; a slow one, whose micro-batches all have the least size, tells its pace
+alone.
 
 A host under a CPU quota that has idled computes faster until it has used up what it saved: its ``burst``. Large
 micro-batches are often those that begin after a wait, so without it they would seem cheaper than they are.

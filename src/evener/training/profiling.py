@@ -42,6 +42,9 @@ from .warmup import forward_backward, inputs_of, synchronize, try_out, undisturb
 ROUNDS = 3
 """Micro-batches of each size, at least."""
 
+LONGEST_REST = 0.2
+"""Seconds: a CPU quota's period is a tenth of a second unless somebody chose another."""
+
 CACHES = 4 << 20
 """Bytes that a core's own caches surely do not hold."""
 
@@ -96,7 +99,7 @@ def measure(setup: Setup, request: Request, device: torch.device) -> Profile:
     sizes = _sizes(setup.batch, request.sizes)
     worker = _Worker(setup, device, request.autocast)
     with put_back(), undisturbed(setup.model, worker.store.statistics):
-        durations, left_out = worker.measure(sizes, request.seconds)
+        durations, left_out, rested = worker.measure(sizes, request.seconds)
         contribution = worker.contribution(min(durations))
     worker.store.statistics.release()
     worker.layout.release()
@@ -113,6 +116,7 @@ def measure(setup: Setup, request: Request, device: torch.device) -> Profile:
         left_out=left_out,
         transfers=transfers,
         step=_step(master, contribution, FOR_STEPS * request.seconds),
+        rested=rested,
     )
 
 
@@ -145,8 +149,10 @@ class _Worker:
             try_out(setup.model, setup.loader, self.store.statistics, self.layout.choose)
         self._sum = GradientSum(self.store)
 
-    def measure(self, sizes: Sequence[int], seconds: float) -> tuple[dict[int, list[float]], tuple[int, ...]]:
-        """Seconds of each repeat of each size, and the sizes that there was no time for.
+    def measure(
+        self, sizes: Sequence[int], seconds: float
+    ) -> tuple[dict[int, list[float]], tuple[int, ...], dict[int, list[float]]]:
+        """Seconds of each repeat of each size; the sizes that there was no time for; seconds of the middle one, rested.
 
         The sizes take turns, so that what else the machine does for a while meets all of them.
         """
@@ -161,14 +167,19 @@ class _Worker:
         if len(tried) < len(sizes):
             batches = self._batches(tried)
         durations: dict[int, list[float]] = {size: [] for size in tried}
+        middle, rested = tried[len(tried) // 2], []
+        rests = self._batches([middle])
         began = time.perf_counter()
         for turn in itertools.count():
             if turn >= ROUNDS and time.perf_counter() - began > seconds:
                 break
             for size in tried:
                 durations[size].append(self._one(batches, size))
+            # Under a CPU quota who has rested computes at full speed for a moment.
+            time.sleep(min(durations[middle][-1], LONGEST_REST))
+            rested.append(self._one(rests, middle))
             self._sum.drop()
-        return durations, tuple(sizes[len(tried) :])
+        return durations, tuple(sizes[len(tried) :]), {middle: rested}
 
     def contribution(self, size: int) -> tuple[Push, memoryview]:
         """One micro-batch, as it would be pushed."""
