@@ -26,6 +26,9 @@ PORTS = count(20_000, 100)
 PATIENCE = 90.0
 POLL = 0.02
 
+SIZES = (16, 32, 64, 128)
+"""Micro-batches that are profiled, beside the share of a batch that synchronous and asynchronous training give."""
+
 SERVERS_S = 0.5
 """Seconds of the profile on the server's host: its computing matters to nobody."""
 
@@ -111,7 +114,7 @@ def _job(cluster: EmulatedCluster, case: Case, folder: Path, system: System | No
         workload=WORKLOAD,
         batch=case.batch,
         parts=(case.batch // hosts,) * hosts,
-        sizes=(),
+        sizes=() if system is not None else tuple(sorted({*SIZES, case.batch // hosts})),
         options=dict(system.options) if system is not None else {"seconds": PROFILE_S},
     )
 

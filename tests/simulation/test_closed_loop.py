@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import pytest
 
@@ -11,7 +12,8 @@ from evener.core.state import Settings
 from evener.simulation.cluster import Cluster, Host, rotating
 from evener.simulation.conditions import conditions
 from evener.simulation.drive import Outcome, Simulation
-from evener.trace import Header, HeaderLine, describe
+from evener.simulation.links import Link
+from evener.trace import Header, HeaderLine, Line, describe
 from evener.trace.schema import EventLine
 
 SECONDS = 12.0
@@ -64,17 +66,34 @@ def run(cluster: Cluster, policy: str, keep_log: bool = False) -> tuple[float, O
     return applied / at, simulation.outcome
 
 
+def record(cluster: Cluster, kind: Literal["run", "simulation"]) -> list[Line]:
+    """What a run of the policy balanced leaves behind."""
+    _, recorded = run(cluster, "balanced", keep_log=True)
+    header = Header(
+        run="r", created="", evener="0", script="", settings=SETTINGS, policy=describe(POLICIES["balanced"]()),
+        positions=EPOCH, parameters=cluster.parameters // 4, kind=kind,
+    )  # fmt: skip
+    return [HeaderLine(0.0, header), *(EventLine(*one) for one in recorded.log)]
+
+
 @pytest.mark.parametrize("kind", CLUSTERS)
 def test_a_record_predicts_every_policy(kind: str) -> None:
     true = Cluster(CLUSTERS[kind])
-    _, recorded = run(true, "balanced", keep_log=True)
-    policy = describe(POLICIES["balanced"]())
-    header = Header(
-        run="r", created="", evener="0", script="", settings=SETTINGS, policy=policy, positions=EPOCH, parameters=0,
-        kind="simulation",
-    )  # fmt: skip
-    found = conditions([HeaderLine(0.0, header), *(EventLine(*one) for one in recorded.log)]).cluster
+    found = conditions(record(true, "simulation"))
     for other, most in WITHIN.items():
         expected, _ = run(true, other)
-        predicted, _ = run(found, other)
+        predicted, _ = run(found.cluster, other)
         assert predicted == pytest.approx(expected, rel=most), other
+
+
+def test_on_a_slow_link_pushes_queue() -> None:
+    """The fastest host computes a push faster than its link carries one: what it may lead to asynchronously is that."""
+    link = Link(up=20e6)
+    true = Cluster(tuple(dataclasses.replace(one, uplink=0.0008, link=link) for one in UNEQUAL), parameters=400_000)
+    found = conditions(record(true, "run")).cluster
+    assert [host.link.up for host in found.hosts if host.link] == pytest.approx([20e6] * 4, rel=0.1)
+    expected, _ = run(true, "asynchronous")
+    predicted, _ = run(found, "asynchronous")
+    assert predicted == pytest.approx(expected, rel=0.05)
+    unlimited, _ = run(dataclasses.replace(true, hosts=UNEQUAL), "asynchronous")
+    assert unlimited > 1.2 * expected

@@ -18,6 +18,7 @@ import numpy as np
 from ..trace import Header, Line, RecordError
 from ..trace.reader import as_lines
 from .cluster import Cluster, Host
+from .links import Link
 from .pacing import Pacing, pacing
 from .shape import Batches, Shape, shape
 from .visits import Visit, Visits
@@ -27,6 +28,9 @@ ENOUGH = 3
 
 BYTES = 4
 """Of each number that is trained."""
+
+SHORTEST = 1e-5
+"""Seconds that a push takes at least."""
 
 DIGITS = 4
 """Significant digits of what is estimated: more were not measured, and files of it are to be read."""
@@ -106,7 +110,7 @@ def _estimated(found: Visits) -> Conditions:
         )
     remarks = [found.broken] if found.broken else []
     costs, fits = _fits([visit for visit in found.visits if visit.sizes])
-    common = _Common(found.visits, real=found.header.kind == "run", costs=costs)
+    common = _Common(found.visits, found.header, costs)
     hosts: list[Host] = []
     workers: list[int] = []
     again: list[bool] = []
@@ -168,12 +172,15 @@ def _fits(visits: Sequence[Visit]) -> tuple[Shape, dict[int, Pacing]]:
 
 
 class _Common:
-    """What holds for workers about whom the record does not tell it. ``real``: a loader has to be started at first."""
+    """What holds for all workers, and for those about whom the record does not tell it."""
 
-    def __init__(self, visits: Sequence[Visit], real: bool, costs: Shape) -> None:
+    def __init__(self, visits: Sequence[Visit], header: Header, costs: Shape) -> None:
         plain = Host(pace=1.0)
+        real = header.kind == "run"
         self._costs = costs
-        self._skip = 1 if real else 0
+        # The pushes of a real worker go one after the other.
+        self._bits = 8 * BYTES * header.parameters if real else 0
+        self._skip = 1 if real else 0  # a loader has to be started at first
         # The first turn of a real worker starts its loader, too, and says nothing of messages.
         turns = [] if real else [visit.turns[0] / 2 for visit in visits if visit.turns]
         first = min(turns, default=plain.latency)
@@ -197,14 +204,15 @@ class _Common:
         # Reports and pushes leave together, and the report is there after the latency. Parameters count as there when
         # the server hears so, which is a latency later than they are.
         uplink = _middle(visit.uplinks)
-        uplink = (self._uplink if uplink is None else uplink) + latency
+        uplink = max(0.0, (self._uplink if uplink is None else uplink) + latency)
         downlink = _downlink(visit)
         downlink = (self._downlink if downlink is None else downlink) - latency
         return Host(
             pace=_digits(fit.pace),
             overhead=_digits(fit.overhead),
             noise=_digits(fit.noise),
-            uplink=_digits(max(0.0, uplink)),
+            uplink=_digits(latency if self._bits else uplink),
+            link=Link(up=_digits(self._bits / max(uplink - latency, SHORTEST))) if self._bits else None,
             downlink=_digits(max(0.0, downlink)),
             latency=_digits(latency),
             push_work=_digits(self._costs.push / fit.pace),

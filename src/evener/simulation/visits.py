@@ -44,7 +44,8 @@ class Visit:
         pulled: sets of parameters that came while it was computed.
         pushed: the last ticket of each push.
         turns: from a grant to one that was idle to what it began with it.
-        uplinks: from the end of a micro-batch to the arrival of the push that it completed.
+        uplinks: from the end of a micro-batch to the arrival of the push that it completed, if the one before it had
+            arrived by then: on a slow link they queue.
         waits: from a publication to the micro-batch that waited for nothing else.
         downlinks: from a publication, or the request for it if that came later, to the report that it is there.
     """
@@ -56,6 +57,7 @@ class Visit:
     left: float | None = None
     asked: float | None = None
     ended: float = -math.inf
+    landed: float = -math.inf
     last: int = -1
     begun: int = -1
     busy: int = 0
@@ -207,7 +209,7 @@ class Visits:
             visit.turns.append(max(0.0, begin - ticket.granted))
         visit.ended, visit.last = t, number
         if ticket.arrived is not None:
-            visit.uplinks.append(ticket.arrived - t)
+            self._crossed(visit, t, ticket.arrived)
             del visit.held[number]
 
     def _arrived(self, visit: Visit, tickets: Sequence[int], verdict: str, t: float) -> None:
@@ -220,10 +222,16 @@ class Visits:
         if last.computed is None:  # bulk and control travel apart
             last.arrived = t
         else:
-            visit.uplinks.append(t - last.computed)
+            self._crossed(visit, last.computed, t)
         for number in tickets:
             if number != tickets[-1] or last.computed is not None:
                 visit.held.pop(number, None)
+
+    @staticmethod
+    def _crossed(visit: Visit, sent: float, arrived: float) -> None:
+        if visit.landed <= sent:
+            visit.uplinks.append(arrived - sent)
+        visit.landed = arrived
 
     def _received(self, visit: Visit, version: int, t: float) -> None:
         if version <= visit.received:
