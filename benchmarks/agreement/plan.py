@@ -13,7 +13,7 @@ from benchmarks.systems import find as find_system
 
 POLICIES = ("balanced", "synchronous", "asynchronous")
 SOURCE = "balanced"
-"""The policy from whose record the others are predicted. Its micro-batches differ in size, so its record tells most."""
+"""The policy from whose records the others are predicted: its micro-batches differ in size, so they tell most."""
 
 WORKLOAD = "small"
 PROFILE_S = 6.0

@@ -52,19 +52,19 @@ def rows(case: Case, folder: Path, factor: float) -> list[Row]:
     runs = [run for run in everything if not run.failed]
     found = profiles(folder / "profile", len(case.cluster.shares))
     window = window_of(case, factor)
-    source = next((run for run in runs if run.policy == SOURCE), None)
-    recorded = from_record(folder / source.folder) if source else None
-    began = origin(folder / source.folder) if source else 0.0
+    records = []
+    for run in runs:
+        if run.policy == SOURCE:
+            seen = Window(run.record_s - origin(folder / run.folder), run.seconds)
+            records.append((from_record(folder / run.folder), seen))
     made = []
     for policy in POLICIES:
         mine = [run for run in runs if run.policy == policy]
         joined = _joined(case, folder, mine, window)
         profiled = simulated(from_profiles(case, found, window, joined), policy, case.batch, window)
-        by_record = None
-        if source is not None and recorded is not None:
-            seen = Window(source.record_s - began, source.seconds)
-            by_record = simulated(recorded, policy, case.batch, seen)
-        hosts = {"measured": _hosts(mine), "by_profile": [*profiled], "by_record": [*(by_record or ())]}
+        predicted = [simulated(recorded, policy, case.batch, seen) for recorded, seen in records]
+        by_record = _each([list(rates) for rates in predicted])
+        hosts = {"measured": _hosts(mine), "by_profile": [*profiled], "by_record": by_record}
         made.append(
             Row(
                 case.cluster.name,
@@ -72,7 +72,7 @@ def rows(case: Case, folder: Path, factor: float) -> list[Row]:
                 len(mine),
                 Spread.of([run.samples_per_second for run in mine]),
                 sum(profiled),
-                None if by_record is None else sum(by_record),
+                median([sum(rates) for rates in predicted]) if predicted else None,
                 {name: [round(rate, 1) for rate in rates] for name, rates in hosts.items()},
                 tuple(run.failed or run.problems for run in everything if run.policy == policy and _wrong(run)),
             )
@@ -97,8 +97,13 @@ def _joined(case: Case, folder: Path, runs: Sequence[Run], window: Window) -> fl
 
 
 def _hosts(runs: Sequence[Run]) -> list[float]:
-    longest = max((len(run.by_host) for run in runs), default=0)
-    return [median([run.by_host[host] for run in runs if host < len(run.by_host)]) for host in range(longest)]
+    return _each([run.by_host for run in runs])
+
+
+def _each(rates: Sequence[Sequence[float]]) -> list[float]:
+    """The median of each host's, where it was there."""
+    longest = max(map(len, rates), default=0)
+    return [median([some[host] for some in rates if host < len(some)]) for host in range(longest)]
 
 
 def same_order(measured: Mapping[str, float], predicted: Mapping[str, float]) -> bool:

@@ -110,6 +110,8 @@ def _estimated(found: Visits) -> Conditions:
         )
     remarks = [found.broken] if found.broken else []
     costs, fits = _fits([visit for visit in found.visits if visit.sizes])
+    if not costs.told:
+        remarks.append("what a push costs is hidden by the waits that follow it: it is taken for what parameters cost")
     common = _Common(found.visits, found.header, costs)
     hosts: list[Host] = []
     workers: list[int] = []

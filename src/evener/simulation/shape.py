@@ -78,6 +78,7 @@ class Shape:
         push, pull: of a push, of parameters that come during a micro-batch.
         known: whether sizes differ enough to tell the overhead.
         bursts: of each host.
+        told: whether pushes told what they cost; else it is what parameters do.
     """
 
     overhead: float = 0.0
@@ -85,6 +86,7 @@ class Shape:
     pull: float = 0.0
     known: bool = False
     bursts: tuple[float, ...] = ()
+    told: bool = True
 
     def burst(self, host: int) -> float:
         """A host's; 0 where nothing is known of it."""
@@ -147,7 +149,7 @@ def shape(hosts: Sequence[Batches], whose: Sequence[int] | None = None) -> Shape
     sure = found > SURE * errors
     push = found[1] if sure[1] else found[2]
     bursts = np.where(sure, found, 0.0)[3:]
-    return Shape(float(found[0]), float(push), float(found[2]), bool(usable[0]), tuple(bursts.tolist()))
+    return Shape(float(found[0]), float(push), float(found[2]), bool(usable[0]), tuple(bursts.tolist()), bool(sure[1]) or not found[2])
 
 
 def _rested(host: Batches) -> Array:
