@@ -149,7 +149,14 @@ def shape(hosts: Sequence[Batches], whose: Sequence[int] | None = None) -> Shape
     sure = found > SURE * errors
     push = found[1] if sure[1] else found[2]
     bursts = np.where(sure, found, 0.0)[3:]
-    return Shape(float(found[0]), float(push), float(found[2]), bool(usable[0]), tuple(bursts.tolist()), bool(sure[1]) or not found[2])
+    return Shape(
+        float(found[0]),
+        float(push),
+        float(found[2]),
+        bool(usable[0]),
+        tuple(bursts.tolist()),
+        bool(sure[1]) or not found[2],
+    )
 
 
 def _rested(host: Batches) -> Array:
