@@ -132,7 +132,7 @@ def profile(cluster: EmulatedCluster, case: Case, folder: Path) -> None:
     processes = {}
     try:
         for host in hosts:
-            part = part_of(job, cluster, host, ())
+            part = part_of(job, cluster, host, job.sizes)
             if host == SERVER:
                 part = replace(part, options={"seconds": SERVERS_S})
             processes[host] = cluster.start(host, command, environment(part), folder / f"log-{host}")

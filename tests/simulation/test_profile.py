@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import statistics
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -93,6 +95,42 @@ def test_the_simulated_host_takes_as_long_as_was_measured() -> None:
 
 def _normals(sigma: float) -> list[float]:
     return [statistics.NormalDist(0.0, sigma).inv_cdf((place + 0.5) / 20_000) for place in range(20_000)]
+
+
+def quota(share: float, period: float, rest: float, chance: random.Random) -> Profile:
+    """Measurements under a quota of a core: 1 ms of it and 0.1 ms a sample; who rests saves that much."""
+    durations: dict[int, list[float]] = {size: [] for size in (8, 16, 32, 64, 128)}
+    rested = []
+    late = 0.0
+    for _ in range(60):
+        for size, some in durations.items():
+            before, late = late, chance.uniform(0.0, period)
+            some.append((0.001 + size / 10_000) / share + late - before)
+        late = chance.uniform(0.0, period)
+        rested.append((0.001 + 32 / 10_000) / share - rest + late - period / 2)
+    return msgspec.structs.replace(profile(durations), rested={32: rested})
+
+
+def test_what_a_quota_does_comes_back() -> None:
+    [host] = quota(0.25, 0.006, 0.004, random.Random(1)).cluster().hosts
+    assert host.burst == pytest.approx(0.004, rel=0.3)
+    assert host.scatter == pytest.approx(0.006 / math.sqrt(12), rel=0.2)
+    assert host.noise == 0.0
+    assert host.pace == pytest.approx(2500, rel=0.03)
+    assert host.overhead == pytest.approx(0.004, rel=0.3)
+
+
+def test_a_rest_that_saves_no_more_than_chance_may_is_no_quota() -> None:
+    measured = quota(0.25, 0.006, 0.0, random.Random(2))
+    assert measured.burst == measured.scatter == 0.0
+    assert measured.cluster().hosts[0].noise == measured.noise > 0
+
+
+def test_sizes_that_nobody_is_given_count_where_there_are_no_others() -> None:
+    steep = {4: [0.05], 8: [0.05], 16: [0.026], 32: [0.042], 64: [0.074]}  # 10 ms, and a millisecond a sample
+    assert profile(steep).line.overhead == pytest.approx(0.01)
+    del steep[64]
+    assert profile(steep).line.overhead > 0.02
 
 
 def test_noise_is_about_the_median_of_each_size() -> None:

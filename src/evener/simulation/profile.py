@@ -24,7 +24,7 @@ EFFICIENT = 0.9
 ENOUGH = 3
 """Sizes through which a line is laid, at least, before those are left out that no worker is given."""
 
-SURE = 2.0
+SURE = 1.5
 """So many times its standard error must a burst be, or it is chance."""
 
 
