@@ -19,14 +19,14 @@ from typing import Any, Literal
 from ..runtime import addresses, keys
 from ..runtime.keeping import Head
 from ..runtime.place import Compress, PolicyChoice
-from ..trace import complete, parts, record_path
+from ..trace import parts, record_path
 from . import folders
 from ._actors import DOOR, Job, Server, Worker
 from ._opening import Opened, opened
 from .hosts import ServeOptions, check_bind
 from .local import LAST_WORD, WORKERS_FAREWELL, RunResult
 from .options import LaunchError, check_checkpoint_every, check_policy, check_record, check_script, check_targets
-from .resuming import checkpointed
+from .resuming import checkpointed, over
 from .screen import Screen
 
 OLDEST, TOO_NEW = (2, 40), (3, 0)
@@ -248,7 +248,7 @@ class _Run:
                 self.ray.kill(actor)
         self.run.screen.tick()
         code = self.run.signals.exit_code or self.code
-        if code and checkpointed(self.run.folder) and not complete(record_path(self.run.folder)):
+        if code and checkpointed(self.run.folder) and not over(self.run.folder):
             self.run.screen.note(f"to go on from its last checkpoint: {shlex.join(self._once_more())}")
         record = record_path(self.run.folder).exists()
         return RunResult(code, self.run.name, self.run.folder, tuple(self.problems), record)
