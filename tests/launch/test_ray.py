@@ -26,7 +26,7 @@ def version(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             raise metadata.PackageNotFoundError(package)
         return installed[-1]
 
-    monkeypatch.setattr("evener.launch.ray.metadata.version", answer)
+    monkeypatch.setattr("evener.launch.ray_options.metadata.version", answer)
     return installed
 
 

@@ -13,7 +13,8 @@ from .limit import StoppedError, mean_limit, measure_limit
 from .local import RunResult, run
 from .options import LaunchError, RunOptions, default_workers
 from .profile import ProfileOptions, measure_profile
-from .ray import RayOptions, run_on_ray
+from .ray import run_on_ray
+from .ray_options import RayOptions
 from .resuming import begun, to_resume
 from .screen import Plain, Screen
 from .simulated import SimulateOptions, simulate

@@ -4,35 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import signal
 import socket
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..runtime import addresses, keys
-from ..runtime.keeping import Head
-from ..runtime.place import Compress, PolicyChoice
 from ..trace import parts, record_path
 from . import folders
 from ._actors import DOOR, Job, Server, Worker
 from ._opening import Opened, opened
 from .hosts import ServeOptions, check_bind
 from .local import LAST_WORD, WORKERS_FAREWELL, RunResult
-from .options import LaunchError, check_checkpoint_every, check_policy, check_record, check_script, check_targets
+from .options import LaunchError
+from .ray_options import INSTALL, RayOptions, actor_options, in_words
 from .resuming import checkpointed, over
 from .screen import Screen
-
-OLDEST, TOO_NEW = (2, 40), (3, 0)
-"""The releases of Ray that this is written for."""
-
-INSTALL = "Install it here and on every node: pip install 'evener[ray]'"
 
 ROUND = 0.25
 """Seconds between two looks at the actors."""
@@ -42,115 +33,6 @@ STOP = 3.0
 
 CONNECT = 5.0
 """Seconds for a connection to the cluster."""
-
-OWN = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
-"""Resources that Ray has an option of its own for."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RayOptions:
-    """A run on a Ray cluster.
-
-    Attributes:
-        script: the Python file that every process runs: on every node under the same path, or in the working directory
-            that Ray brings there.
-        arguments: its arguments.
-        workers: how many of each kind there shall be, as far as the cluster has room for them. The run begins when all
-            are there, or half a minute after the first.
-        resources: what a worker of each kind needs, as Ray counts it: ``{"CPU": 1}``, ``{"GPU": 1, "big": 0.5}``.
-        server_resources: what the server needs. It runs on the node of who asks, which keeps the record.
-        restarts: how often Ray makes a worker that was lost anew, or the server; -1: always.
-        checkpoint_every: as of a run on one machine.
-        port: of the server; ``None``: any free one.
-        policy, seed, targets, record, compress: as of a run on one machine.
-        resume: of a run that goes on from its newest checkpoint, which is in ``record``; ``None``: it begins.
-        compare_data: as of a server for other machines.
-    """
-
-    script: Path
-    arguments: tuple[str, ...] = ()
-    workers: tuple[int, ...] = (2,)
-    resources: tuple[Mapping[str, float], ...] = ({"CPU": 1},)
-    server_resources: Mapping[str, float] = field(default_factory=dict)
-    restarts: int = 10
-    checkpoint_every: float | None = None
-    port: int | None = None
-    policy: PolicyChoice = field(default_factory=PolicyChoice)
-    seed: int = 0
-    targets: dict[str, float] = field(default_factory=dict)
-    record: Path | None = None
-    compress: Compress = "none"
-    resume: Head | None = None
-    compare_data: Literal["samples", "length"] = "samples"
-
-    def check(self) -> None:
-        """Find out what can be found out before anything is started, or anybody asked.
-
-        Raises:
-            LaunchError: with the first thing that is wrong.
-        """
-        check_installed()
-        check_script(self.script)
-        if not self.workers or min(self.workers) < 1:
-            raise LaunchError(f"a run needs at least 1 worker of each kind, not {', '.join(map(str, self.workers))}.")
-        if len(self.workers) != len(self.resources):
-            raise LaunchError(
-                f"there are numbers of workers for {len(self.workers)} kinds, and resources for {len(self.resources)}. "
-                "Give both for each kind, such as --workers 6,2 --worker-resources '{\"CPU\": 1}' "
-                "--worker-resources '{\"GPU\": 1}'."
-            )
-        for resources in (*self.resources, self.server_resources):
-            check_resources(resources)
-        if self.restarts < -1:
-            raise LaunchError(f"{self.restarts} is no number of restarts: give one from 0, or -1 for no limit.")
-        if self.port is not None and not 1 <= self.port <= 65535:
-            raise LaunchError(f"{self.port} is no port: ports are 1 to 65535. Leave it out to have a free one chosen.")
-        check_checkpoint_every(self.checkpoint_every)
-        check_policy(self.policy)
-        check_targets(self.targets)
-        if self.resume is None:
-            check_record(self.record)
-
-
-def check_installed() -> None:
-    """Whether there is a Ray that this can work with; Ray itself is not loaded.
-
-    Raises:
-        LaunchError: there is none.
-    """
-    try:
-        version = metadata.version("ray")
-    except metadata.PackageNotFoundError:
-        raise LaunchError(f"this needs Ray, which is not installed here. {INSTALL}") from None
-    if not OLDEST <= tuple(map(int, re.findall(r"\d+", version)[:2])) < TOO_NEW:
-        supported = f"{_dotted(OLDEST)} or newer, but older than {_dotted(TOO_NEW)}"
-        raise LaunchError(f"Ray {version} is installed here, and this works with {supported}. {INSTALL}")
-
-
-def _dotted(version: tuple[int, int]) -> str:
-    return ".".join(map(str, version))
-
-
-def check_resources(resources: Mapping[str, float]) -> None:
-    """Whether Ray could count these.
-
-    Raises:
-        LaunchError: it could not.
-    """
-    for name, amount in resources.items():
-        if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 <= amount < float("inf"):
-            raise LaunchError(f"{amount!r} is no amount of the resource {name}: write a number from 0.")
-
-
-def actor_options(resources: Mapping[str, float]) -> dict[str, Any]:
-    """Resources, in the words of Ray's actors. What is not asked for is not reserved either.
-
-    >>> actor_options({"CPU": 2, "big": 1})
-    {'num_cpus': 2, 'num_gpus': 0, 'resources': {'big': 1}}
-    """
-    own = {option: resources[name] for name, option in OWN.items() if name in resources}
-    custom = {name: amount for name, amount in resources.items() if name not in OWN}
-    return {"num_cpus": 0, "num_gpus": 0, **own, "resources": custom}
 
 
 def run_on_ray(options: RayOptions, screen: Screen | None = None) -> RunResult:
@@ -270,7 +152,7 @@ class _Run:
         address = addresses.join(ip, check_bind(ip, options.port or 0, addresses.join(ip, options.port or 0)))
         node = ray.get_runtime_context().get_node_id()
         if not self._room(options.server_resources, node):
-            raise LaunchError(f"this node has no {_in_words(options.server_resources)} for the server (ray status).")
+            raise LaunchError(f"this node has no {in_words(options.server_resources)} for the server (ray status).")
         here = NodeAffinitySchedulingStrategy(node, soft=False)
         # No number of retries: Ray spends some of them while it finds out that a node is gone.
         again = {"max_restarts": options.restarts, "max_task_retries": -1}
@@ -287,7 +169,7 @@ class _Run:
         for count, resources in zip(options.workers, options.resources, strict=True):
             # A cluster that grows by itself may have room in a while, so this is no error.
             if not self._room(resources):
-                wanted = _in_words(resources)
+                wanted = in_words(resources)
                 self.run.screen.note(
                     f"no node of this cluster has {wanted}: such workers wait until one has (ray status)"
                 )
@@ -401,10 +283,6 @@ class _Run:
         elif now - self._deserted >= LAST_WORD and not folders.finished(record_path(self.run.folder)):
             self._lost("every worker", "is gone before the end of the run: stopping the server.")
             self._stop(WORKERS_FAREWELL)
-
-
-def _in_words(resources: Mapping[str, float]) -> str:
-    return ", ".join(f"{name}: {amount:g}" for name, amount in resources.items())
 
 
 def _in_short(error: Exception) -> str:
