@@ -54,6 +54,22 @@ def test_a_plan_that_is_kept_decides_as_one_made_anew(schedule: Schedule, bound:
     assert kept.log == anew.log
 
 
+class Thorough(Balanced):
+    """Compares whoever asks with all others, even where nothing can come of it."""
+
+    def _may_start(self, state: RunState, member: Member, lot: Lot, now: float) -> bool:
+        return True
+
+
+@given(schedules(), st.sampled_from((0, 1, 2, "auto")), st.sampled_from((0.0, 0.1, 0.5)))
+def test_who_is_answered_without_a_plan_would_get_nothing_by_one(
+    schedule: Schedule, bound: int | str, fraction: float
+) -> None:
+    quick = schedule.run(Balanced(bound, fraction), watch=False)
+    thorough = schedule.run(Thorough(bound, fraction), watch=False)
+    assert quick.log == thorough.log
+
+
 # A team -----------------------------------------------------------------------------------------------------
 
 

@@ -49,6 +49,8 @@ class Feeder:
             if hinge is not None and worker in passed:
                 passed.discard(worker)
                 self._passed.setdefault(None, set()).add(worker)
+                if not passed:
+                    del self._passed[hinge]
 
     def deadline(self) -> float | None:
         """When to :meth:`offer_again` although nothing happened."""
@@ -64,7 +66,7 @@ class Feeder:
             self._ask_best(now)
 
     def _ask_hungry(self, now: float) -> None:
-        if self._passed:
+        if self._passed and self._hungry:
             for passed in self._passed.values():
                 passed -= self._hungry
             self._passed = {hinge: passed for hinge, passed in self._passed.items() if passed}
@@ -72,23 +74,25 @@ class Feeder:
             self._passed_since = now
         if not self._hungry:
             return
-        hungry = [m for w in self._hungry if (m := self._state.members.get(w)) and not m.absent]
+        members = self._state.members
+        hungry = [members[worker] for worker in self._hungry if worker in members]
         self._hungry.clear()
         if len(hungry) > 1:
             hungry.sort(key=lambda m: (len(m.tickets), m.worker))
         for member in hungry:
-            self._ask(member, now)
+            if not member.absent:
+                self._ask(member, now)
 
     def _ask(self, member: Member, now: float) -> None:
         """Give it tickets as long as it has room and the policy has one for it."""
         while self._has_room(member):
             wanted = self._policy.assign(self._state, member, now)
-            if wanted is None or (wanted.min_version > self._state.version and self._waits(member)):
+            if wanted is None or (wanted.min_version > self._state.version and member.waits(self._state.version)):
                 # What is free now was left to somebody better placed, who may yet stall: ask again, when
                 # something arrives or some time has passed. At every event it would cost the square of the members.
                 if self._anything_free():
                     hinge = self._policy.hinges(self._state, now)
-                    if hinge is not None and (wanted is not None or self._waits(member)):
+                    if hinge is not None and (wanted is not None or member.waits(self._state.version)):
                         hinge = hinge, self._state.version
                     self._passed.setdefault(hinge, set()).add(member.worker)
                 break
@@ -134,10 +138,6 @@ class Feeder:
             if ticket.state is TicketState.QUEUED and ticket.min_version <= self._state.version:
                 startable += 1
         return startable < member.lookahead
-
-    def _waits(self, member: Member) -> bool:
-        """Whether it has a ticket that waits for a version to come."""
-        return any(t.min_version > self._state.version for t in member.queued())
 
     def _grant(self, member: Member, lot: Lot, size: int, min_version: int, now: float) -> None:
         micro_batch = self._state.settings.micro_batch

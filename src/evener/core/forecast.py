@@ -202,14 +202,18 @@ class Forecast:
         late = (member.ready(self.now, self._state.version)[1] for member in self._team.members)
         return min(late, default=math.inf)
 
-    def steps(self, member: Member, now: float) -> Iterator[tuple[Step, Basin, float]]:
+    def steps(self, member: Member, now: float, last: float = math.inf) -> Iterator[tuple[Step, Basin, float]]:
         """Each step of which something is free, what ``member`` could do for it, and when it closes; oldest first.
+
+        ``last``: the newest that counts.
 
         Until the step before closes the others are busy with it; ``member`` is through with its part of that.
         """
         ready = member.begins(now, self._state.version)
         close = begins = self.now
         for lot in self._state.ledger.lots.values():
+            if lot.index > last:
+                return
             out = self._out.get(lot.index)
             if out is None:
                 out = self._out[lot.index] = _Out(lot, self.now, self._state.version)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from .ledger import Ticket, TicketState
 
@@ -142,9 +143,12 @@ class Member:
         self.changed = True
         self.learnt += 1
 
-    def queued(self) -> list[Ticket]:
-        """Tickets it has not started, oldest first."""
-        return [t for t in self.tickets.values() if t.state is TicketState.QUEUED]
+    def waits(self, version: int) -> bool:
+        """Whether it has a ticket that waits for a version newer than ``version``."""
+        for ticket in self.tickets.values():
+            if ticket.min_version > version and ticket.state is TicketState.QUEUED:
+                return True
+        return False
 
     def ready(self, now: float, version: int) -> tuple[float, float]:
         """When it will have computed all that it may start once it holds ``version``, and how late it is already.
@@ -199,34 +203,37 @@ class Member:
     def schedule(self, now: float, version: int) -> None:
         """Set when each of its tickets is due: in turn, at its own pace; a push waits for the last of its group."""
         self.changed = True
-        at, pace, uplink = now, self.pace.value, self.uplink.value
-        tickets = list(self.tickets.values())
-        # Called with every event of this worker. Most have one ticket under way and one in the queue.
-        queued = TicketState.QUEUED
-        usual = len(tickets) == 2 and tickets[0].state is not queued and tickets[1].state is queued
-        if len(tickets) > 1 and not usual:
-            tickets.sort(key=_turn)
+        at, pace, uplink, queued = now, self.pace.value, self.uplink.value, TicketState.QUEUED
+        # Called with every event of this worker. It computes the oldest lot first, and of one lot the oldest ticket.
+        begun = [ticket for ticket in self.tickets.values() if ticket.state is not queued]
+        waiting = [ticket for ticket in self.tickets.values() if ticket.state is queued]
+        if len(begun) > 1:
+            begun.sort(key=_lot)
+        if len(waiting) > 1:
+            waiting.sort(key=_lot)
         computed = False
-        for ticket in tickets:
+        for ticket in begun:
             if ticket.state is TicketState.STARTED:
                 at = (now if ticket.started is None else ticket.started) + ticket.size / pace
-            elif ticket.state is queued:
-                if ticket.min_version > version:
-                    ticket.due = None
-                    continue
-                if ticket.min_version > self.version:
-                    at = max(at, now + self.downlink.value)
-                at = max(at, now) + ticket.size / pace
             else:
                 computed = True
             ticket.due = at + uplink
+        for ticket in waiting:
+            if ticket.min_version > version:
+                ticket.due = None
+                continue
+            if ticket.min_version > self.version:
+                at = max(at, now + self.downlink.value)
+            at = max(at, now) + ticket.size / pace
+            ticket.due = at + uplink
         if computed:
-            for ticket in tickets:
+            last: dict[int, float] = {}
+            for ticket in self.tickets.values():
+                if ticket.due is not None and ticket.due > last.get(ticket.group, -math.inf):
+                    last[ticket.group] = ticket.due
+            for ticket in begun:
                 if ticket.state is TicketState.COMPUTED:
-                    group = ticket.group
-                    ticket.due = max(t.due for t in tickets if t.group == group and t.due is not None)
+                    ticket.due = last[ticket.group]
 
 
-def _turn(ticket: Ticket) -> tuple[bool, int, int]:
-    """In which order a worker computes what it has: the oldest lot first."""
-    return ticket.state is TicketState.QUEUED, ticket.lot.index, ticket.id
+_lot = attrgetter("lot.index")

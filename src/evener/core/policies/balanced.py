@@ -106,25 +106,26 @@ class Balanced(Policy):
 
     def assign(self, state: RunState, member: Member, now: float) -> Assignment | None:
         """A ticket of the first open step that leaves this worker a useful share."""
-        for lot in state.ledger.lots.values():
-            if lot.free:
-                break
-        else:
+        free = [lot for lot in state.ledger.lots.values() if lot.free]
+        if state.few and member.waits(state.version):
+            # It would be given only what it may start now: most of those who ask are answered without a plan.
+            while free and not self._may_start(state, member, free[-1], now):
+                free.pop()
+        if not free:
             return None
-        team, sizes = self._look(state), self._sizes_for(state, member)
-        if self._forecast is None or now > self._forecast.now + AGAIN:
-            self._forecast = Forecast(state, team, now, self._reach, self._runners)
-        elapsed = now - self._forecast.now
+        team, forecast = self._look(state), self._foresee(state, now)
+        sizes = self._sizes_for(state, team, member)
+        elapsed = now - forecast.now
         # Who sits out is of use again only when all others hang for longer than it needs.
-        if member.sits_out and self._forecast.least_late < sizes[0] / member.pace.value:
+        if member.sits_out and forecast.least_late < sizes[0] / member.pace.value:
             return None
-        for step, mine, close in self._forecast.steps(member, now):
+        for step, mine, close in forecast.steps(member, now, free[-1].index):
             start, pace, _ = mine
             part = pace / (pace + team.others_pace(member))
             share = plan.caution(part, member.noise.value) * pace * (close - start)
             if share < self._worth(part) * sizes[0] and not step.lands_first(mine, sizes[0], elapsed):
                 continue
-            return self._ticket(member, step.lot, share, sizes, self._forecast)
+            return self._ticket(member, step.lot, share, sizes, forecast)
         return None
 
     def granted(self, state: RunState, member: Member, lot: Lot) -> None:
@@ -150,6 +151,13 @@ class Balanced(Policy):
             self._same = self._team
         return self._team
 
+    def _foresee(self, state: RunState, now: float) -> Forecast:
+        """When steps close, as long as that holds."""
+        team = self._look(state)
+        if self._forecast is None or now > self._forecast.now + AGAIN:
+            self._forecast = Forecast(state, team, now, self._reach, self._runners)
+        return self._forecast
+
     def came(self, state: RunState, member: Member, now: float) -> None:
         """There is another team."""
         self._same = self._team = self._forecast = None
@@ -157,6 +165,15 @@ class Balanced(Policy):
         self._slow.discard(member.worker)
 
     went = came
+
+    def _may_start(self, state: RunState, member: Member, lot: Lot, now: float) -> bool:
+        """Whether a ticket of ``lot`` might be one that ``member`` may start on the weights that there are."""
+        if lot.index <= state.version:
+            return True
+        if member.worker in self._runners and not any(t.lot is lot for t in member.tickets.values()):
+            return True
+        least = min(self._smallest(state, member), lot.free)
+        return self._bank >= least and self._bank - self._foresee(state, now).promised >= least
 
     def _ticket(self, member: Member, lot: Lot, share: float, sizes: Sequence[int], forecast: Forecast) -> Assignment:
         size = plan.ticket_size(sizes, share, lot.free, FRACTION)
@@ -173,9 +190,9 @@ class Balanced(Policy):
             return Assignment(lot, hide, max(0, lot.index - self._reach))
         return Assignment(lot, size, lot.index)
 
-    def _sizes_for(self, state: RunState, member: Member) -> tuple[int, ...]:
+    def _sizes_for(self, state: RunState, team: Team, member: Member) -> tuple[int, ...]:
         """The ladder without what does not suit this worker: too large to be efficient, or too short for a ticket."""
-        ladder = self._look(state).sizes
+        ladder = team.sizes
         known, of, found = self._sizes.get(member.worker, (-1, (), ()))
         if known != member.learnt or of is not ladder:
             slow = member.worker in self._slow
@@ -209,7 +226,7 @@ class Balanced(Policy):
         """What running ahead is worth: the wait it saves, or all that ``member`` does if it cannot help otherwise."""
         seconds, step, fits = self._fit(state, member)
         hidden = member.pace.value * member.turn.value
-        stale = plan.floor_to(self._sizes_for(state, member), hidden)
+        stale = plan.floor_to(self._sizes_for(state, self._look(state), member), hidden)
         if not fits:
             a_step = stale * min(1.0, step / seconds)
             return plan.Runner(member.worker, a_step, a_step)
@@ -227,7 +244,7 @@ class Balanced(Policy):
 
     def _smallest(self, state: RunState, member: Member) -> int:
         """Samples of the smallest ticket that it is given."""
-        return plan.LEAST if member.worker in self._slow else self._look(state).sizes[0]
+        return plan.LEAST if member.worker in self._slow else (self._same or self._look(state)).sizes[0]
 
     def _suit(self, state: RunState, member: Member) -> None:
         """Give who is too slow for the smallest ticket of the others smaller ones, until a step has room for those."""
