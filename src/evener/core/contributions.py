@@ -79,8 +79,9 @@ class Contributions:
         if computed:
             member.uplink.add(now - max(computed))
         self._judge(push, member, max(computed, default=None), now)
-        for ticket in push.tickets:
-            self._holdings.answered(push.worker, ticket)
+        if member.lost:
+            for ticket in push.tickets:
+                self._holdings.answered(push.worker, ticket)
 
     def _judge(self, push: e.Arrived, member: Member, computed: float | None, now: float) -> None:
         tickets = [found for ticket in push.tickets if (found := self._holdings.live(push.worker, ticket))]

@@ -48,10 +48,11 @@ class Mean:
 
     def add(self, observation: float) -> None:
         """Move the mean towards ``observation``, which counts as at most ``most`` times what is known."""
-        if self.known:
-            observation = min(observation, self.most * self.value)
-        self.value += (observation - self.value) * (self.gain if self.known else 1.0)
-        self.known = True
+        if not self.known:
+            self.value, self.known = self.value + (observation - self.value), True
+            return
+        most = self.most * self.value
+        self.value += ((most if most < observation else observation) - self.value) * self.gain
 
 
 @dataclass(slots=True, eq=False)

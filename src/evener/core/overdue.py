@@ -57,9 +57,8 @@ class _Waits:
         for group in groups.values():
             if due := [ticket.due for ticket in group if ticket.due is not None]:
                 self.due.append((max(due), group))
-        self._uplink = max(m.uplink.value for m in present)
-        self._paces = {m.worker: m.pace.value for m in present if not m.sits_out}
-        self._all_paces = {m.worker: m.pace.value for m in present}
+        self._uplink = max([m.uplink.value for m in present])
+        self._present = present
 
     def _answer(self, worker: int) -> float:
         """Seconds in which ``worker`` should answer."""
@@ -72,10 +71,10 @@ class _Waits:
 
     def overdue(self, due: float, group: list[Ticket]) -> float:
         """When ``group`` is; never (``inf``) if nobody else could compute it."""
-        holder = group[0].worker
-        rest = sum([pace for worker, pace in self._paces.items() if worker != holder])
+        holder, present = group[0].worker, self._present
+        rest = sum([m.pace.value for m in present if m.worker != holder and not m.sits_out])
         # Those who sit out would do if all others hung.
-        rest = rest or sum([pace for worker, pace in self._all_paces.items() if worker != holder])
+        rest = rest or sum([m.pace.value for m in present if m.worker != holder])
         if not rest:
             return math.inf
         margin = sum(ticket.size for ticket in group) / rest + self._uplink + SLACK

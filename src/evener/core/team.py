@@ -32,6 +32,7 @@ class Team:
         else:
             self.members, self.sizes, self._places = same.members, same.sizes, same._places
         self.paces = [member.pace.value for member in self.members]
+        self._pace = sum(self.paces)
         self._batch = batch
 
     def others_pace(self, member: Member) -> float:
@@ -54,10 +55,6 @@ class Team:
         mine = self._places.get(member.worker)
         nearest = second if mine is not None and self.trips[mine] == first else first
         return nearest if nearest < math.inf else 0.0
-
-    @cached_property
-    def _pace(self) -> float:
-        return sum(self.paces)
 
     @cached_property
     def trips(self) -> list[float]:

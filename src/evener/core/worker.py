@@ -13,6 +13,8 @@ Rules, all of them local:
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 from . import commands as c
 from . import events as e
 
@@ -45,7 +47,8 @@ class WorkerCore:
         match event:
             case e.Granted():
                 self.queue.append(event)
-                self.queue.sort(key=lambda ticket: (ticket.step, ticket.ticket))
+                if len(self.queue) > 1:
+                    self.queue.sort(key=_turn)
             case e.Revoked(ticket):
                 self._revoked(ticket, out)
             case e.VersionReady(version):
@@ -84,12 +87,16 @@ class WorkerCore:
             out.append(c.Tell(e.Computed(self.worker, done.ticket, now - self._began)))
 
     def _next(self, now: float, out: list[c.WorkerCommand]) -> None:
-        ticket = next((t for t in self.queue if t.min_version <= self.received), None)
+        ticket = None
+        for queued in self.queue:
+            if queued.min_version <= self.received:
+                ticket = queued
+                break
         if self.held and (ticket is None or ticket.group != self.held[0][0].group):
             if self._pushing < (1 if ticket is None else PUSHES):
                 self._pushing += 1
-                tickets, versions = zip(*((held.ticket, version) for held, version in self.held), strict=True)
-                out.append(c.Push(tickets, versions))
+                tickets = tuple([held.ticket for held, _ in self.held])
+                out.append(c.Push(tickets, tuple([version for _, version in self.held])))
                 self.held.clear()
             else:
                 ticket = None
@@ -107,3 +114,6 @@ class WorkerCore:
         if not self._pulling and (self.received == self.installed or self.waits_for_version()):
             self._pulling = True
             out.append(c.Pull(self.received))
+
+
+_turn = attrgetter("step", "ticket")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,9 @@ class Clock:
         >>> clock.at(1.0, print, "first")
         >>> clock.advance(), clock.now
         first
-        (None, 1.0)
+        (True, 1.0)
+        >>> clock.advance(until=1.5)
+        False
     """
 
     def __init__(self) -> None:
@@ -36,7 +39,10 @@ class Clock:
         self._sequence += 1
         heapq.heappush(self._heap, (time, self._sequence, action, arguments))
 
-    def advance(self) -> None:
-        """Go on to what happens next, and let it."""
+    def advance(self, until: float = math.inf) -> bool:
+        """Go on to what happens next, and let it; ``False``: nothing does ``until`` then."""
+        if not self._heap or self._heap[0][0] > until:
+            return False
         self.now, _, action, arguments = heapq.heappop(self._heap)
         action(*arguments)
+        return True

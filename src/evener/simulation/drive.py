@@ -7,6 +7,7 @@ all; with real gradients somebody computes each :class:`~evener.simulation.worke
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -104,7 +105,8 @@ class Simulation:
         self._numeric = numeric or Timing(positions)
         self._due: deque[Task | c.EndEpoch] = deque()
         self._clock = Clock()
-        self._workers = Workers(cluster, self._clock, self._numeric, self._reach, self._due.append)
+        reach = self._reach if cluster.contribution_seconds else self._tell
+        self._workers = Workers(cluster, self._clock, self._numeric, reach, self._due.append)
         if past is not None:
             self._workers.publish(past.version, self._numeric.publish(past.version))
             for epoch in past.owed:
@@ -157,10 +159,10 @@ class Simulation:
         while not self.coordinator.finished:
             if self._told:  # nothing else changes what the coordinator waits for
                 deadline, self._told = self.coordinator.deadline(), False
-            due = clock.next
-            if due is not None and (deadline is None or due <= deadline):
-                spins = spins if due <= clock.now else 0
-                clock.advance()
+            before = clock.now
+            if clock.advance(math.inf if deadline is None else deadline):
+                if clock.now > before:
+                    spins = 0
             elif deadline is not None:
                 spins = spins + 1 if deadline <= clock.now else 0
                 if spins > SPINS:
@@ -177,9 +179,9 @@ class Simulation:
     # The server's side --------------------------------------------------------------------------------------
 
     def _reach(self, event: e.Event) -> None:
-        """A worker's word is at the server, which may be busy."""
-        if isinstance(event, e.Arrived) and (seconds := self.cluster.contribution_seconds):
-            self._clock.at(self._server_takes(seconds), self._tell, event)
+        """A worker's word is at the server, which may be busy: contributions take it some time."""
+        if isinstance(event, e.Arrived):
+            self._clock.at(self._server_takes(self.cluster.contribution_seconds), self._tell, event)
         else:
             self._tell(event)
 

@@ -46,7 +46,7 @@ class _Worker:
     core: WorkerCore
     parameters: object
     chance: random.Random
-    pauses: Pauses
+    pauses: Pauses | None
     ways: Ways
     order: int
     at_hand: object = None
@@ -112,7 +112,7 @@ class Workers:
             WorkerCore(worker, self._published),
             self._parameters,
             random.Random(name),
-            Pauses(host.stalls, drawn),
+            Pauses(host.stalls, drawn) or None,
             self._network.ways(worker),
             order=len(self._workers),
         )
