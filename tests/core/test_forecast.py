@@ -39,6 +39,29 @@ def test_the_close_is_that_of_the_asker_among_its_rivals(
     assert step.lands_first(mine, 16) is first
 
 
+@given(
+    st.lists(st.tuples(moments, paces), min_size=1, max_size=8),
+    st.lists(st.tuples(st.integers(0, 7), st.sampled_from((0, 0, 1, 16, 100)), st.sampled_from((8, 16)))),
+)
+def test_who_delivers_first_is_known_whoever_was_given_something_else(
+    team: list[tuple[float, float]], said: list[tuple[int, int, int]]
+) -> None:
+    step = Step(Lot(0, 0, 0, 100, [], 50), [(*basin, worker) for worker, basin in enumerate(team)], 0.0)
+    begins = dict(enumerate(team))
+    for number, samples, piece in said:
+        worker = number % len(team)
+        start, pace = begins[worker]
+        if samples:
+            step.delay(worker, samples)
+            begins[worker] = start + samples / pace, pace
+            continue
+        landings = {other: begin + piece / speed for other, (begin, speed) in begins.items()}
+        rivals = [landing for other, landing in landings.items() if other != worker]
+        first = all(landings[worker] <= landing for landing in rivals)
+        assert step.lands_first((start, pace, worker), piece) is first
+        assert min(landings, key=lambda other: (landings[other], other)) in step.first()
+
+
 class Forgetful(Balanced):
     """Looks at everything anew for each question."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from functools import cached_property
 
 from . import plan
@@ -20,6 +20,62 @@ from .team import Team
 
 NOBODY = (math.inf, -1)
 """Never delivers anything."""
+
+
+class _Nearest:
+    """Who could deliver ``piece`` samples first, of those who could begin on a step.
+
+    Of many workers most could only begin after the first would have delivered: they are not looked at.
+
+    Args:
+        piece: samples.
+        basins: who could begin and when, those first who could first.
+        delayed: who begins later than that: when, and its samples/s.
+    """
+
+    def __init__(self, piece: int, basins: Sequence[Basin], delayed: Mapping[int, tuple[float, float]]) -> None:
+        self._piece = piece
+        self._basins = basins
+        self._delayed = delayed
+        self._looked_at = 0
+        self._landings = [NOBODY, NOBODY]
+        self._found: tuple[tuple[float, int], tuple[float, int]] | None = None
+
+    def two(self) -> tuple[tuple[float, int], tuple[float, int]]:
+        """When it could be delivered first, and by whom, and the same of anybody else."""
+        if self._found is None:
+            first = second = self._pop()
+            while second == first != NOBODY:  # who was delayed may be here twice
+                second = self._pop()
+            if first == NOBODY:
+                second = self._pop()
+            heapq.heappush(self._landings, first)
+            heapq.heappush(self._landings, second)
+            self._found = first, second
+        return self._found
+
+    def delay(self, worker: int) -> None:
+        """It begins later than was thought."""
+        heapq.heappush(self._landings, self._landing(worker))
+        if self._found is not None and worker in (self._found[0][1], self._found[1][1]):
+            self._found = None
+
+    def _pop(self) -> tuple[float, int]:
+        """The first that is still so: who was delayed has a later one, too."""
+        basins, delayed, landings = self._basins, self._delayed, self._landings
+        while True:
+            while self._looked_at < len(basins) and basins[self._looked_at][0] <= landings[0][0]:
+                start, pace, worker = basins[self._looked_at]
+                self._looked_at += 1
+                landing = self._landing(worker) if worker in delayed else (start + self._piece / pace, worker)
+                heapq.heappush(landings, landing)
+            first = heapq.heappop(landings)
+            if first[1] not in delayed or first == self._landing(first[1]):
+                return first
+
+    def _landing(self, worker: int) -> tuple[float, int]:
+        start, pace = self._delayed[worker]
+        return start + self._piece / pace, worker
 
 
 class Step:
@@ -40,7 +96,8 @@ class Step:
         self._landed = landed
         self._basins = sorted(basins, key=plan.from_time)
         self._starts = [start for start, _, _ in self._basins]
-        self._first: dict[int, list[tuple[float, int]]] = {}
+        self._nearest: dict[int, _Nearest] = {}  # by the samples of the piece
+        self._delayed: dict[int, tuple[float, float]] = {}
 
     def close(self, mine: Basin) -> float:
         """When it closes, if ``mine`` is what the worker that asks could do."""
@@ -73,9 +130,9 @@ class Step:
         """Somebody was given so many: what else it does comes later by as much. When all are through is the same."""
         if worker in self._begins:
             start, pace = self._begins[worker]
-            self._begins[worker] = start + samples / pace, pace
-            for piece, landings in self._first.items():
-                heapq.heappush(landings, self._landing(piece, worker))
+            self._begins[worker] = self._delayed[worker] = start + samples / pace, pace
+            for nearest in self._nearest.values():
+                nearest.delay(worker)
 
     @cached_property
     def _flow(self) -> float:
@@ -92,8 +149,12 @@ class Step:
 
         ``elapsed``: seconds since the forecast, by which whoever idles has fallen behind it.
         """
-        (first, whose), (second, _) = self._nearest(min(self.lot.free, smallest))
-        landing = mine[0] + min(self.lot.free, smallest) / mine[1]
+        piece = min(self.lot.free, smallest)
+        nearest = self._nearest.get(piece)
+        if nearest is None:
+            nearest = self._nearest[piece] = _Nearest(piece, self._basins, self._delayed)
+        (first, whose), (second, _) = nearest.two()
+        landing = mine[0] + piece / mine[1]
         return landing <= (second if whose == mine[2] else first) + elapsed
 
     def has_time_for(self, size: int) -> set[int]:
@@ -103,32 +164,7 @@ class Step:
 
     def first(self) -> set[int]:
         """Who could deliver first what somebody has asked for."""
-        return {self._nearest(piece)[0][1] for piece in self._first}
-
-    def _nearest(self, piece: int) -> tuple[tuple[float, int], tuple[float, int]]:
-        """When ``piece`` could be delivered first, and by whom, and the same of anybody else."""
-        landings = self._first.get(piece)
-        if landings is None:
-            landings = [(start + piece / pace, worker) for worker, (start, pace) in self._begins.items()]
-            landings += [NOBODY, NOBODY]
-            heapq.heapify(landings)
-            self._first[piece] = landings
-        first = self._pop(piece, landings)
-        second = self._pop(piece, landings)
-        heapq.heappush(landings, first)
-        heapq.heappush(landings, second)
-        return first, second
-
-    def _pop(self, piece: int, landings: list[tuple[float, int]]) -> tuple[float, int]:
-        """The first that is still so: who was delayed has a later one, too."""
-        while True:
-            first = heapq.heappop(landings)
-            if first == NOBODY or first == self._landing(piece, first[1]):
-                return first
-
-    def _landing(self, piece: int, worker: int) -> tuple[float, int]:
-        start, pace = self._begins[worker]
-        return start + piece / pace, worker
+        return {nearest.two()[0][1] for nearest in self._nearest.values()}
 
 
 class _Out:
