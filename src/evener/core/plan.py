@@ -47,6 +47,9 @@ def floor_to(sizes: Sequence[int], wanted: float) -> int:
 CRUMBS = 1.25
 """A worker takes the last samples of a step along if they are at most this multiple of its share."""
 
+WORTHWHILE = 0.5
+"""A share under this part of the smallest ticket is never worth a ticket."""
+
 RAREST = 0.01
 """Chance of landing late below which it is not planned for: nobody knows durations that well."""
 
@@ -144,6 +147,18 @@ def caution(part: float, noise: float) -> float:
     if part >= 0.5:  # or it would be given more than its share
         return 1.0
     return math.exp(-HOLDS_UP * noise * _NORMAL.inv_cdf(1.0 - max(part, RAREST)))
+
+
+def worth(part: float) -> float:
+    """The part of a smallest ticket that a share must have, of a worker with this part of all paces.
+
+    A ticket larger than the share lands late and keeps the others waiting; none at all wastes the share. The smaller a
+    worker's part, the more it would take from the others.
+
+    >>> worth(0.1), worth(0.8)
+    (0.9, 0.5)
+    """
+    return max(WORTHWHILE, 1 - part)
 
 
 def ticket_size(sizes: Sequence[int], share: float, free: int, fraction: float) -> int:

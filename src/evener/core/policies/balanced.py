@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from .. import plan
+from ..budget import Budget
 from ..commands import Planned
+from ..fitting import Fitting
 from ..forecast import Forecast
 from ..ledger import Lot, TicketState
 from ..members import Member
@@ -20,27 +22,11 @@ from .base import Assignment, Late, Policy, whole
 FRACTION = 0.6
 """Of its share of a step's remainder, what a worker gets as one ticket (guided self-scheduling)."""
 
-WORTHWHILE = 0.5
-"""A share under this part of the smallest ticket is never worth a ticket."""
-
 SHORTEST = 0.03
 """Seconds under which a ticket is not worth its overhead, unless it would be more than a sixteenth of the batch."""
 
-FITS = 0.9
-"""A ticket fits into a step if it takes at most this part of it: durations vary, and one late worker delays all."""
-
-COMEBACK = 0.9
-"""Who sits out must fit better than that by this factor to be called back: it must not come and go."""
-
 AGAIN = 0.25
 """Seconds after which all of many workers that were passed over are asked again; a forecast is kept as long at most."""
-
-BANK = 4.0
-"""Steps' worth of unspent staleness budget that may be saved up for a hold-up."""
-
-MARGIN = 0.03
-"""Part of the staleness budget that is kept free where not all may be stale: what was saved before is spent on top of
-it, and the mean of some seconds is to be within the bound, too."""
 
 AUTO = "auto"
 """The word for a bound that follows from the transfers."""
@@ -82,18 +68,16 @@ class Balanced(Policy):
         self.bound = bound
         self.most = MOST if bound == AUTO else whole("bound", bound, 0, f"steps (or the word {AUTO!r})")
         self.stale_fraction = stale_fraction
-        self._planned_fraction = stale_fraction * (1.0 - MARGIN * (1.0 - stale_fraction))
         self.look_ahead = bool(look_ahead)
         self.reproducible = self.most == 0
         self._reach = 1 if bound == AUTO else self.most
-        self._runners: set[int] = set()
-        self._bank = 0.0
+        self._budget = Budget(stale_fraction)
+        self._fitting = Fitting(stale_fraction)
         self._seen: tuple[int, int, int] | None = None
         self._team: Team | None = None
         self._same: Team | None = None  # as long as its members are
         self._forecast: Forecast | None = None
         self._sizes: dict[int, tuple[int, tuple[int, ...], tuple[int, ...]]] = {}
-        self._slow: set[int] = set()  # too slow for the smallest ticket of the others: theirs is smaller
         self._waited: tuple[int, int] | None = None
         self._overdue: float | None = None
 
@@ -123,7 +107,7 @@ class Balanced(Policy):
             start, pace, _ = mine
             part = pace / (pace + team.others_pace(member))
             share = plan.caution(part, member.noise.value) * pace * (close - start)
-            if share < self._worth(part) * sizes[0] and not step.lands_first(mine, sizes[0], elapsed):
+            if share < plan.worth(part) * sizes[0] and not step.lands_first(mine, sizes[0], elapsed):
                 continue
             return self._ticket(member, step.lot, share, sizes, forecast)
         return None
@@ -155,14 +139,14 @@ class Balanced(Policy):
         """When steps close, as long as that holds."""
         team = self._look(state)
         if self._forecast is None or now > self._forecast.now + AGAIN:
-            self._forecast = Forecast(state, team, now, self._reach, self._runners)
+            self._forecast = Forecast(state, team, now, self._reach, self._budget.runners)
         return self._forecast
 
     def came(self, state: RunState, member: Member, now: float) -> None:
         """There is another team."""
         self._same = self._team = self._forecast = None
         self._sizes.pop(member.worker, None)
-        self._slow.discard(member.worker)
+        self._fitting.forget(member.worker)
 
     went = came
 
@@ -170,10 +154,11 @@ class Balanced(Policy):
         """Whether a ticket of ``lot`` might be one that ``member`` may start on the weights that there are."""
         if lot.index <= state.version:
             return True
-        if member.worker in self._runners and not any(t.lot is lot for t in member.tickets.values()):
+        team, budget = self._same or self._look(state), self._budget
+        least = min(self._fitting.smallest(team, member), lot.free)
+        if budget.runs_ahead(member, lot):
             return True
-        least = min(self._smallest(state, member), lot.free)
-        return self._bank >= least and self._bank - self._foresee(state, now).promised >= least
+        return budget.covers(least) and budget.covers(least, self._foresee(state, now).promised)
 
     def _ticket(self, member: Member, lot: Lot, share: float, sizes: Sequence[int], forecast: Forecast) -> Assignment:
         size = plan.ticket_size(sizes, share, lot.free, FRACTION)
@@ -182,8 +167,7 @@ class Balanced(Policy):
         # The weights of this step are not at the worker yet. It may start without them only within the budget, and
         # then on no more than the wait is worth: what began stale stays stale.
         hide = min(plan.floor_to(sizes, min(share, member.pace.value * member.turn.value)), lot.free)
-        first = not any(t.lot is lot for t in member.tickets.values())
-        if (first and member.worker in self._runners) or self._bank - forecast.promised >= hide:
+        if self._budget.runs_ahead(member, lot) or self._budget.covers(hide, forecast.promised):
             if lot.free - hide < sizes[0]:
                 hide = lot.free if lot.free <= 1.5 * sizes[0] else hide
             forecast.promised += hide
@@ -195,8 +179,7 @@ class Balanced(Policy):
         ladder = team.sizes
         known, of, found = self._sizes.get(member.worker, (-1, (), ()))
         if known != member.learnt or of is not ladder:
-            slow = member.worker in self._slow
-            sizes = member.efficient((plan.LEAST, *ladder) if slow else ladder)
+            sizes = member.efficient(self._fitting.ladder(team, member))
             shortest = plan.floor_to(sizes, min(member.pace.value * SHORTEST, state.settings.batch / 16))
             found = sizes[bisect_left(sizes, shortest) :]
             self._sizes[member.worker] = member.learnt, ladder, found
@@ -211,80 +194,38 @@ class Balanced(Policy):
         if self._same is None:
             self._team = None  # others sit out than did: nothing is kept beyond that
         team = self._look(state)
-        before = self._reach, self._runners
+        before = self._reach, self._budget.runners
         if self.bound == AUTO:
             step = state.settings.batch / max(sum(team.paces), 1e-9)
             self._reach = max(1, min(MOST, math.ceil(max(team.trips, default=0.0) / step)))
-        runners = [self._runner(state, member) for member in team.members]
-        budget = max(0.0, self._planned_fraction * lot.quota + self._bank / BANK)
-        self._runners = plan.choose_runners(runners, budget)
-        if (self._reach, self._runners) == before:
+        runners = [self._runner(state, team, member) for member in team.members]
+        samples = self._budget.of(lot)
+        self._budget.runners = plan.choose_runners(runners, samples)
+        if (self._reach, self._budget.runners) == before:
             return ()
-        return (Planned(lot.index, self._reach, tuple(sorted(self._runners)), budget),)
+        return (Planned(lot.index, self._reach, tuple(sorted(self._budget.runners)), samples),)
 
-    def _runner(self, state: RunState, member: Member) -> plan.Runner:
+    def _runner(self, state: RunState, team: Team, member: Member) -> plan.Runner:
         """What running ahead is worth: the wait it saves, or all that ``member`` does if it cannot help otherwise."""
-        seconds, step, fits = self._fit(state, member)
+        seconds, step, fits = self._fitting.fit(team, member)
         hidden = member.pace.value * member.turn.value
-        stale = plan.floor_to(self._sizes_for(state, self._look(state), member), hidden)
+        stale = plan.floor_to(self._sizes_for(state, team, member), hidden)
         if not fits:
             a_step = stale * min(1.0, step / seconds)
             return plan.Runner(member.worker, a_step, a_step)
         return plan.Runner(member.worker, hidden, stale)
 
-    def _fit(self, state: RunState, member: Member) -> tuple[float, float, bool]:
-        """Seconds that its smallest ticket takes, those that the others compute for a batch, and whether it fits in.
-
-        From the publication of one version to that of the next, transfers count for it as for the others.
-        """
-        team = self._look(state)
-        seconds, step = member.seconds(self._smallest(state, member)) + member.uplink.value, team.others_step(member)
-        longest = self._part(member) * step + team.others_trip(member)
-        return seconds, step, seconds + member.downlink.value <= longest
-
-    def _smallest(self, state: RunState, member: Member) -> int:
-        """Samples of the smallest ticket that it is given."""
-        return plan.LEAST if member.worker in self._slow else (self._same or self._look(state)).sizes[0]
-
-    def _suit(self, state: RunState, member: Member) -> None:
-        """Give who is too slow for the smallest ticket of the others smaller ones, until a step has room for those."""
-        team = self._look(state)
-        smallest, pace = team.sizes[0], member.pace.value
-        if state.settings.micro_batch or smallest <= plan.LEAST:
-            return
-        part = pace / (pace + team.others_pace(member))
-        share = min(FITS, plan.caution(part, member.noise.value)) * pace * team.others_step(member)
-        slow = member.worker in self._slow
-        if (share < self._worth(part) * smallest / (COMEBACK if slow else 1.0)) != slow:
-            self._slow ^= {member.worker}
-            self._sizes.pop(member.worker, None)
-
-    @staticmethod
-    def _worth(part: float) -> float:
-        """The part of a smallest ticket that a share must have, of a worker with this part of all paces.
-
-        A ticket larger than the share lands late and keeps the others waiting; none at all wastes the share. The
-        smaller a worker's part, the more it would take from the others.
-        """
-        return max(WORTHWHILE, 1 - part)
-
-    @staticmethod
-    def _part(member: Member) -> float:
-        """The part of a step that its ticket may take."""
-        return FITS * (COMEBACK if member.sits_out else 1.0)
-
     def closed(self, state: RunState, lot: Lot) -> None:
-        """Settle the budget: what a step did not spend is saved, up to a few steps' worth."""
-        saved = self._bank + self._planned_fraction * lot.quota - lot.stale
-        self._bank = min(saved, BANK * self.stale_fraction * state.settings.batch)
+        """Settle the budget."""
+        self._budget.settle(lot, state.settings.batch)
 
     def memory(self) -> tuple[tuple[str, float], ...]:
         """What the budget has saved, or owes."""
-        return (("bank", self._bank),)
+        return self._budget.memory()
 
     def recall(self, memory: tuple[tuple[str, float], ...]) -> None:
         """It still does."""
-        self._bank = dict(memory).get("bank", 0.0)
+        self._budget.recall(memory)
 
     def too_stale(self, staleness: int) -> bool:
         """Beyond the bound."""
@@ -293,31 +234,14 @@ class Balanced(Policy):
     # Workers that hold others up ----------------------------------------------------------------------------
 
     def sits_out(self, state: RunState, member: Member) -> str:
-        """A worker sits out when its smallest ticket would make the steps of the others longer.
-
-        It fits into a step, or, started a step early, into two of them, if the staleness budget has that much to spare.
-        """
-        self._suit(state, member)
-        why = self._useless(state, member)
+        """A worker sits out when its smallest ticket would make the steps of the others longer."""
+        team = self._look(state)
+        if self._fitting.suit(state.settings, team, member):
+            self._sizes.pop(member.worker, None)
+        why = self._fitting.useless(state.settings, team, member, ahead=self._reach > 0)
         if bool(why) != member.sits_out:
             self._same = None
         return why
-
-    def _useless(self, state: RunState, member: Member) -> str:
-        seconds, step, fits = self._fit(state, member)
-        if fits:
-            return ""
-        spans = 2
-        a_step = self._smallest(state, member) * min(1.0, step / seconds)
-        if a_step > self.stale_fraction * state.settings.batch or not self._reach:
-            spans = 1
-        elif seconds + member.downlink.value <= self._part(member) * spans * step:
-            return ""
-        allowed = "a step" if spans == 1 else f"{spans} steps"
-        return (
-            f"its smallest ticket takes {seconds:.2g} s, too long for {allowed} of {step:.2g} s: "
-            "a larger batch would let it help"
-        )
 
     def deadline(self, state: RunState) -> float | None:
         """When the earliest ticket of the step under way counts as late, once nothing of it is left to hand out."""
