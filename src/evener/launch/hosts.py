@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import socket
 import sys
@@ -24,7 +23,7 @@ from ..trace import record_path
 from ._opening import opened
 from ._signals import Signals
 from .crew import Child, Crew, Steps, send
-from .local import LEAVE_SERVER, NEVER_JOINED, STOP_NOW, STOP_SERVER, RunResult
+from .local import NEVER_JOINED, STOP_NOW, RunResult, to_stop_a_server
 from .options import (
     LaunchError,
     check_checkpoint_every,
@@ -34,7 +33,7 @@ from .options import (
     check_targets,
     how_often,
 )
-from .resuming import checkpointed, over, room_for_a_part
+from .resuming import room_for_a_part, to_go_on
 from .screen import Plain, Screen
 
 WAIT = 10.0
@@ -208,10 +207,9 @@ def serve(options: ServeOptions, screen: Screen | None = None, signals: Signals 
             problems = (f"the server {server.how}." + (" What it printed is above." if code > 0 else ""),)
         for problem in problems:
             run.screen.note(problem)
-        if (run.signals.received or code) and checkpointed(run.folder) and not over(run.folder):
-            words = ["evener", "serve", str(options.script), "--resume", str(run.folder)]
-            arguments = ["--", *options.arguments] if options.arguments else []
-            run.screen.note(f"to go on from its last checkpoint: {shlex.join(words + arguments)}")
+        words = ["evener", "serve", str(options.script)]
+        if (run.signals.received or code) and (note := to_go_on(run.folder, words, options.arguments)):
+            run.screen.note(note)
         return RunResult(run.signals.exit_code or _shown(code), run.name, run.folder, problems, record.exists())
 
 
@@ -254,7 +252,7 @@ def join(options: JoinOptions, screen: Screen | None = None) -> int:
 def _steps_of_a_server(folder: Path, signals: Signals) -> Steps:
     if not record_path(folder).exists():
         return STOP_NOW
-    return LEAVE_SERVER if signals.received[0] != signal.SIGINT and checkpointed(folder) else STOP_SERVER
+    return to_stop_a_server(folder, signals.received[0])
 
 
 def _start(

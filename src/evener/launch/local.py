@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 import signal
 from collections.abc import Iterable
 from contextlib import nullcontext
@@ -21,7 +20,7 @@ from .crew import ROUND, Child, Crew, Steps, send
 from .faults import Injector
 from .options import RunOptions
 from .restarts import Restarts
-from .resuming import checkpointed, over, room_for_a_part
+from .resuming import checkpointed, room_for_a_part, to_go_on
 from .screen import Screen
 
 WORKERS_FAREWELL = 10.0
@@ -51,6 +50,11 @@ NEVER_JOINED = (
     "model, optimizer, loader = session.prepare(model, optimizer, loader), and train in "
     "'for epoch in session.epochs(n):'."
 )
+
+
+def to_stop_a_server(folder: Path, asked: signal.Signals) -> Steps:
+    """How a server ends that the signal ``asked`` to: after a last checkpoint, if it takes any; not for Ctrl-C."""
+    return LEAVE_SERVER if asked != signal.SIGINT and checkpointed(folder) else STOP_SERVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +149,9 @@ class _Run:
             self._heed_restarts()
             self._heed_desertion()
         crew.screen.tick()
-        if (self.signals.received or self.code) and self._checkpointed and not over(self.plan.folder):
-            words = ["evener", "run", str(plan.options.script), "--resume", str(plan.folder)]
-            arguments = ["--", *plan.options.arguments] if plan.options.arguments else []
-            crew.screen.note(f"to go on from its last checkpoint: {shlex.join(words + arguments)}")
+        words = ["evener", "run", str(plan.options.script)]
+        if (self.signals.received or self.code) and (note := to_go_on(plan.folder, words, plan.options.arguments)):
+            crew.screen.note(note)
         code = self.signals.exit_code or self.code
         return RunResult(code, plan.run, plan.folder, tuple(self.problems), self.record.exists())
 
@@ -160,11 +163,6 @@ class _Run:
     @property
     def _all(self) -> list[Child]:
         return self._workers if self._server is None else [self._server, *self._workers]
-
-    @property
-    def _checkpointed(self) -> bool:
-        """Whether there is something to go on from."""
-        return checkpointed(self.plan.folder)
 
     def _start(self, index: int) -> Child:
         place = self.plan.place("worker", index, self.emulation)
@@ -270,7 +268,7 @@ class _Run:
         self.crew.screen.note(f"stopping, as {received[0].name} asks. Once more ends everything at once.")
         # Without a record there is nothing to close.
         closing = self._server is not None and self._server.code is None and self.record.exists()
-        stop_server = STOP_SERVER if received[0] == signal.SIGINT or not self._checkpointed else LEAVE_SERVER
+        stop_server = to_stop_a_server(self.plan.folder, received[0])
         for child in self.crew.alive:
             steps = stop_server if child is self._server else STOP_WORKER
             self.crew.end(child, steps if closing else STOP_NOW)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import signal
 import socket
 import tempfile
@@ -22,7 +21,7 @@ from .hosts import ServeOptions, check_bind
 from .local import LAST_WORD, WORKERS_FAREWELL, RunResult
 from .options import LaunchError
 from .ray_options import INSTALL, RayOptions, actor_options, in_words
-from .resuming import checkpointed, over
+from .resuming import to_go_on
 from .screen import Screen
 
 ROUND = 0.25
@@ -130,19 +129,19 @@ class _Run:
                 self.ray.kill(actor)
         self.run.screen.tick()
         code = self.run.signals.exit_code or self.code
-        if code and checkpointed(self.run.folder) and not over(self.run.folder):
-            self.run.screen.note(f"to go on from its last checkpoint: {shlex.join(self._once_more())}")
+        if code and (note := self._once_more()):
+            self.run.screen.note(note)
         record = record_path(self.run.folder).exists()
         return RunResult(code, self.run.name, self.run.folder, tuple(self.problems), record)
 
-    def _once_more(self) -> list[str]:
-        """The command that goes on with this run, with as many workers of the same kinds."""
+    def _once_more(self) -> str:
+        """How to go on with this run, with as many workers of the same kinds; empty: it cannot go on."""
         options = self.options
-        words = ["evener", "run", "--on", "ray", str(options.script), "--resume", str(self.run.folder)]
-        words += ["--workers", ",".join(map(str, options.workers))]
+        more = ["--workers", ",".join(map(str, options.workers))]
         for kind in options.resources:
-            words += ["--worker-resources", json.dumps(dict(kind))]
-        return words + (["--", *options.arguments] if options.arguments else [])
+            more += ["--worker-resources", json.dumps(dict(kind))]
+        words = ["evener", "run", "--on", "ray", str(options.script)]
+        return to_go_on(self.run.folder, words, options.arguments, more)
 
     def _ask(self) -> None:
         ray, options = self.ray, self.options

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -75,6 +76,21 @@ def room_for_a_part(folder: Path) -> Iterator[None]:
 def checkpointed(folder: Path) -> bool:
     """Whether there is something to go on from."""
     return any(folder.glob("checkpoint-*.evener"))
+
+
+def to_go_on(folder: Path, words: Sequence[str], arguments: Sequence[str], more: Sequence[str] = ()) -> str:
+    """What to tell the user of a run that was broken off; empty: nothing can go on.
+
+    Args:
+        folder: of the run.
+        words: the command that began it, as far as its script.
+        arguments: of the script.
+        more: what the command needs beside the folder.
+    """
+    if not checkpointed(folder) or over(folder):
+        return ""
+    command = [*words, "--resume", str(folder), *more, *(["--", *arguments] if arguments else [])]
+    return f"to go on from its last checkpoint: {shlex.join(command)}"
 
 
 def over(folder: Path) -> bool:
