@@ -108,7 +108,6 @@ def _resumed(options: argparse.Namespace, head: Head, chosen: dict[str, Any]) ->
         LaunchError: something is said that is fixed otherwise, or it was begun for one machine.
     """
     from .. import launch
-    from ..runtime.place import PolicyChoice
 
     place = head.place
     if not place.keys:
@@ -116,15 +115,7 @@ def _resumed(options: argparse.Namespace, head: Head, chosen: dict[str, Any]) ->
             f"the run in {options.resume} was begun with 'evener run', for one machine alone: "
             f"evener run {options.script} --resume {options.resume}"
         )
-    _resuming.check(
-        [
-            ("the policy (--policy, its options)", _policy.choice(options), PolicyChoice(), place.policy),
-            ("--seed", options.seed, 0, place.seed),
-            ("--target", dict(options.target), {}, place.targets),
-            ("--compress", options.compress, "none", place.compress),
-            ("--record", options.record, None, options.resume),
-        ]
-    )
+    _resuming.check(options, place)
     if "resources" not in chosen:  # of one kind: as many as there were
         chosen.setdefault("workers", (place.workers,))
     return launch.RayOptions(

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import _policy
+
+if TYPE_CHECKING:
+    from ..runtime.place import Place
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -20,14 +25,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--resume", metavar="DIR", type=Path, help="go on with the run in this folder, from its newest checkpoint")
 
 
-def check(said: Sequence[tuple[str, object, object, object]]) -> None:
-    """Each is an argument's name, what was given, what that is where nothing is, and what it is in this run.
+def check(options: argparse.Namespace, place: Place, *more: tuple[str, object, object, object]) -> None:
+    """Whether what is said of a run that goes on is what it began as, which ``place`` tells.
+
+    Args:
+        options: of the command line; here are checked those that all verbs have.
+        place: of the run's server.
+        more: others: an argument's name, what was given, what that is where nothing is, and what it is in this run.
 
     Raises:
         LaunchError: something is said that is fixed otherwise.
     """
     from .. import launch
+    from ..runtime.place import PolicyChoice
 
-    for name, given, nothing, fixed in said:
+    said: list[tuple[str, object, object, object]] = [
+        ("the policy (--policy, its options)", _policy.choice(options), PolicyChoice(), place.policy),
+        ("--seed", options.seed, 0, place.seed),
+        ("--target", dict(options.target), {}, place.targets),
+        ("--compress", options.compress, "none", place.compress),
+        ("--record", options.record, None, options.resume),
+    ]
+    for name, given, nothing, fixed in (*said, *more):
         if given not in (nothing, fixed):
             raise launch.LaunchError(f"a run goes on as it began, and {name} was something else then: leave it out.")

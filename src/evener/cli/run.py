@@ -127,27 +127,21 @@ def _resumed(options: argparse.Namespace, head: Head) -> RunOptions:
         LaunchError: it says something that is fixed otherwise.
     """
     from .. import launch
-    from ..runtime.place import PolicyChoice
     from ..simulation.sentences import read_faults
 
     place = head.place
     port = int(place.address.rpartition(":")[2])
-    policy = _policy.choice(options)
     if place.keys:
         raise launch.LaunchError(
             f"the run in {options.resume} was begun with 'evener serve', for workers with keys: "
             f"evener serve {options.script} --resume {options.resume}"
         )
-    said: list[tuple[str, object, object, object]] = [
-        ("the policy (--policy, its options)", policy, PolicyChoice(), place.policy),
-        ("--seed", options.seed, 0, place.seed),
-        ("--compress", options.compress, "none", place.compress),
-        ("--micro-batch", _reproducible.micro_batch(options, policy), 0, place.micro_batch),
-        ("--target", dict(options.target), {}, place.targets),
+    _resuming.check(
+        options,
+        place,
+        ("--micro-batch", _reproducible.micro_batch(options, _policy.choice(options)), 0, place.micro_batch),
         ("--port", options.port, None, port),
-        ("--record", options.record, None, options.resume),
-    ]
-    _resuming.check(said)
+    )
     speeds = options.speeds
     if speeds is None and options.workers is None and isinstance(before := place.notes.get("speeds"), list):
         speeds = tuple(before)

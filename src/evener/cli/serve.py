@@ -101,7 +101,6 @@ def _resumed(options: argparse.Namespace, head: Head) -> ServeOptions:
         LaunchError: something is said that is fixed otherwise, or it was begun with ``evener run``.
     """
     from .. import launch
-    from ..runtime.place import PolicyChoice
 
     place = head.place
     if not place.keys:
@@ -112,15 +111,10 @@ def _resumed(options: argparse.Namespace, head: Head) -> ServeOptions:
     # Who restarts servers by himself restarts the workers, too, or sees to it that they find it.
     listen = options.listen if options.go_on and options.listen else place.address.removeprefix("tcp://")
     _resuming.check(
-        [
-            ("the policy (--policy, its options)", _policy.choice(options), PolicyChoice(), place.policy),
-            ("--seed", options.seed, 0, place.seed),
-            ("--target", dict(options.target), {}, place.targets),
-            ("--listen", options.listen, None, listen),
-            ("--compress", options.compress, "none", place.compress),
-            ("--compare-data", options.compare_data, "samples", place.compare_data),
-            ("--record", options.record, None, options.resume),
-        ]
+        options,
+        place,
+        ("--listen", options.listen, None, listen),
+        ("--compare-data", options.compare_data, "samples", place.compare_data),
     )
     return launch.ServeOptions(
         script=options.script,
