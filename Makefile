@@ -93,7 +93,8 @@ bench-server: $(VENV)/.study
 bench-checkpoints: $(VENV)/.study
 	$(BIN)/python -m benchmarks.checkpoints
 
-# How fast the simulator is, and where the policies end as workers get more: ten minutes, an otherwise idle machine.
+# How fast the simulator is, and where the policies end as workers get more, and what real gradients add: a
+# quarter of an hour, an otherwise idle machine.
 bench-simulator: $(VENV)/.study
 	$(BIN)/python -m benchmarks.simulator
 

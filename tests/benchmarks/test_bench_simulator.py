@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.simulator.__main__ import bounds, main, scale
+from benchmarks.simulator.gradients import Cost
 from benchmarks.simulator.measure import Cell, simulate
 from benchmarks.simulator.report import read
 
@@ -58,3 +59,7 @@ def test_the_page_and_its_plot(tmp_path: Path) -> None:
     assert "| synchronous | 4 | 256 |" in page
     assert "scale.png" in page
     assert (tmp_path / "scale.png").stat().st_size > 1000
+
+
+def test_what_a_simulation_costs_beyond_its_gradients_is_a_share_of_them() -> None:
+    assert Cost("balanced", 1600, seconds=10.5, gradients=10.0, count=900, mean=16.0).beyond == pytest.approx(0.05)

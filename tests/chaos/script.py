@@ -19,7 +19,7 @@ import math
 import random
 
 from evener.data import digits
-from evener.runtime.keeping import Files
+from evener.runtime.sealed import Files
 
 class Net(nn.Module):
     def __init__(self):
@@ -81,7 +81,7 @@ def body(policy: str, epochs: int, paces: tuple[float, ...], jumps: bool = False
         epochs: passes over the data.
         paces: samples/s of the workers.
         jumps: the wall clock jumps.
-        dies_in: which of :class:`~evener.runtime.keeping.Files` kills the server when it writes a checkpoint.
+        dies_in: which of :class:`~evener.runtime.sealed.Files` kills the server when it writes a checkpoint.
     """
     values = {
         "BATCH": BATCH,

@@ -71,11 +71,11 @@ def made(*paces, overhead=2.5, uplink=0.005, downlink=0.015, noise=0.1):
     )
 
 
-def rate(hosts, batch, bound, fraction):
+def rate(hosts, batch, bound, fraction, steps=60):
     """Samples/s, over three seeds."""
     settings = Settings(batch, epochs=1, workers=len(hosts))
     return sum(
-        Simulation(Cluster(hosts, seed=seed), settings, Balanced(bound, fraction), 60 * batch, keep_log=False)
+        Simulation(Cluster(hosts, seed=seed), settings, Balanced(bound, fraction), steps * batch, keep_log=False)
         .run()
         .samples_per_second
         for seed in range(3)
@@ -102,7 +102,7 @@ def test_adding_a_slow_worker_does_not_lower_throughput(team, slow, batch, fract
 
 def test_a_bound_of_two_steps_is_no_reason_to_wait_for_the_slow():
     team = made(500, 500, 500)
-    assert rate(team + made(50), 256, 2, 0.1) >= 0.97 * rate(team, 256, 2, 0.1)
+    assert rate(team + made(50), 256, 2, 0.1, steps=200) >= 0.97 * rate(team, 256, 2, 0.1, steps=200)
 
 
 @pytest.mark.parametrize(("workers", "batch"), [(8, 128), (16, 256)])
@@ -165,6 +165,17 @@ def test_a_worker_that_was_disturbed_is_tried_again():
 
     assert share(6.0, 12.0) < 0.1 * 1000 / 9400
     assert share(end - 5.0, end) > 0.6 * 1000 / 9400
+
+
+@pytest.mark.parametrize("stall", [0.5, 2.0])
+def test_who_hung_in_its_very_first_transfer_is_tried_again_soon(stall):
+    hosts = [Host(pace, overhead=0.001, noise=0.05, uplink=0.003, downlink=0.004) for pace in (600, 600, 300, 210)]
+    hosts[0] = dataclasses.replace(hosts[0], joins=4.0, stalls=((4.02, stall),))
+    log = Simulation(Cluster(tuple(hosts)), Settings(256, 1, workers=3), Balanced(), 256 * 100).run().log
+    done = [(t, command) for t, _, commands in log for command in commands]
+    assert any(isinstance(command, SitOut) for _, command in done), "else this shows nothing"
+    samples = sum(c.samples for t, c in done if isinstance(c, Accumulate) and c.worker == 0 and 14.0 < t < 16.0)
+    assert samples > 0.8 * 600 * 2.0
 
 
 def test_who_is_too_slow_for_a_ticket_of_the_others_helps_with_smaller_ones():

@@ -79,11 +79,20 @@ def test_who_has_nothing_to_do_is_ready_now() -> None:
 
 def test_a_pace_is_learnt_from_what_was_computed() -> None:
     run = Script(Synchronous())
-    run.join(0, pace=1000.0)
+    run.join(0, pace=None)
     ticket = run.held(0)[0]
     run.start(0, ticket)
     run.tell(e.Computed(0, ticket, 0.1))
     assert run.coordinator.state.members[0].pace.value == run.samples(ticket) / 0.1
+
+
+def test_the_first_micro_batch_counts_as_one_of_several_for_a_pace_that_was_probed() -> None:
+    run = Script(Synchronous())
+    run.join(0, pace=1000.0)
+    ticket = run.held(0)[0]
+    run.start(0, ticket)
+    run.tell(e.Computed(0, ticket, 0.1))
+    assert run.samples(ticket) / 0.1 < 500.0 < run.coordinator.state.members[0].pace.value < 1000.0
 
 
 # Coming and going -------------------------------------------------------------------------------------------

@@ -168,7 +168,7 @@ def late_run(policy: Policy, hold: bool = True, positions: int = 256) -> Script:
 
 
 def test_a_late_ticket_moves_to_the_next_step_and_is_repaid_from_it() -> None:
-    run = late_run(Balanced(1))
+    run = late_run(Balanced(1, 0.1))
     late = run.held(1)[0]
     said = run.wait(5.0)
     assert only(said, c.Moved) == [c.Moved(late, 1)]
@@ -179,7 +179,7 @@ def test_a_late_ticket_moves_to_the_next_step_and_is_repaid_from_it() -> None:
 
 
 def test_a_ticket_moves_no_further_than_the_bound() -> None:
-    run = late_run(Balanced(1))
+    run = late_run(Balanced(1, 0.1))
     late = run.held(1)[0]
     for _ in range(40):
         for ticket in run.held(0):
@@ -379,3 +379,16 @@ def test_balanced_gives_shares_in_proportion_to_pace() -> None:
 def test_options_of_balanced_are_checked(bound: int, fraction: float) -> None:
     with pytest.raises(ValueError, match="must be"):
         Balanced(bound, fraction)
+
+
+def test_parameters_that_lay_there_before_a_worker_came_are_no_slow_link() -> None:
+    run = Script(Balanced(), positions=320, batch=32, workers=1)
+    run.join(0)
+    while not (version := run.coordinator.state.version):
+        run.work(0, rounds=1)
+    run.now += 60.0  # the server was stopped, say, or everybody had gone
+    run.tell(e.Joined(1, version - 1, 100.0))
+    run.tell(e.Received(1, version))
+    run.work(0, 1)
+    assert run.of(c.SitOut) == []
+    assert {add.worker for add in run.of(c.Accumulate)} == {0, 1}

@@ -18,7 +18,7 @@ def state() -> RunState:
     state = RunState(Settings(batch=40, epochs=1))
     for worker, pace in enumerate((5.0, 10.0, 40.0)):
         state.members[worker] = Member(worker, Mean(pace), 1, 0, uplink=Mean(UPLINK if worker == 2 else 0.1))
-    epoch = state.ledger.open_epoch(0, 80)
+    epoch = state.ledger.open_epoch(0, 120)
     for _ in range(2):
         state.ledger.open_lot(epoch, 40)
     return state
@@ -100,8 +100,8 @@ def test_of_several_pushes_the_first_counts(state: RunState) -> None:
     large, small = hold(state, 30, due=4.9), hold(state, 10, due=5.0)
     assert at(state) == pytest.approx(5.0 + 10 / 50 + UPLINK + SLACK)
     late = 5.0 + 10 / 50 + UPLINK + SLACK + 0.01
-    assert overdue(state, 1, late) == [[small]]
-    assert overdue(state, 1, 9.0) == [[large], [small]]
+    assert overdue(state, 1, late) == [([small], None)]
+    assert overdue(state, 1, 9.0) == [([large], None), ([small], None)]
 
 
 def test_what_was_asked_back_is_overdue_when_there_is_no_answer(state: RunState) -> None:
@@ -117,11 +117,13 @@ def test_what_was_started_and_may_move_is_waited_for_as_long(state: RunState, bo
     assert at(state, bound) == pytest.approx(5.0 + 40 / 50 + UPLINK + SLACK)
 
 
-def test_what_was_started_and_cannot_move_is_waited_for_three_times_as_long(state: RunState) -> None:
+@pytest.mark.parametrize(("pace", "longer"), [(5.0, 40 / 5), (20.0, 3 * (40 / 50 + UPLINK + SLACK))])
+def test_what_was_started_and_cannot_move_is_waited_for_longer(state: RunState, pace: float, longer: float) -> None:
     ticket = hold(state)
     start(ticket)
+    state.members[0].pace.value = pace
     state.ledger.issue(state.ledger.lots[1], 1, 1, 1, None)  # the next step cannot repay 40 any more
-    assert at(state) == pytest.approx(5.0 + 3 * (40 / 50 + UPLINK + SLACK))
+    assert at(state) == pytest.approx(5.0 + longer)
     ticket.state, ticket.version = TicketState.QUEUED, None
     assert at(state) == pytest.approx(5.0 + 40 / 50 + UPLINK + SLACK)
 
@@ -147,6 +149,35 @@ def test_it_moves_where_it_can_be_repaid_and_leaves_no_single_sample(
     ticket = hold(state, size)
     start(ticket)
     assert following(state, [ticket], 1, taken) is (state.ledger.lots[1] if moves else None)
+
+
+@pytest.mark.parametrize(("left", "moves"), [(40.0, True), (39.9, False)])
+def test_it_moves_where_so_many_may_yet_become_stale(state: RunState, left: float, moves: bool) -> None:
+    ticket = hold(state)
+    start(ticket)
+    time = first_overdue(state, 1, left)
+    assert overdue(state, 1, time, left) == [([ticket], state.ledger.lots[1] if moves else None)]
+    assert (time == first_overdue(state, 1)) == moves
+
+
+def test_what_is_stale_already_costs_nothing_more(state: RunState) -> None:
+    state.version = 1
+    state.ledger.open_lot(state.ledger.epochs[0], 40)
+    ticket = state.ledger.issue(state.ledger.lots[1], 0, 40, 0, None)
+    ticket.due = 5.0
+    start(ticket)
+    assert overdue(state, 2, 9.0, left=0.0) == [([ticket], state.ledger.lots[2])]
+
+
+def test_of_several_only_so_many_move_as_may_become_stale(state: RunState) -> None:
+    tickets = [hold(state, 20), hold(state, 20)]
+    for ticket in tickets:
+        start(ticket)
+    first = 5.0 + 20 / 50 + UPLINK + SLACK + 0.01
+    lot = state.ledger.lots[1]
+    assert overdue(state, 1, first) == [([tickets[0]], lot), ([tickets[1]], lot)]
+    assert overdue(state, 1, first, left=20.0) == [([tickets[0]], lot)]
+    assert overdue(state, 1, 15.0, left=20.0) == [([tickets[0]], lot), ([tickets[1]], None)]
 
 
 def test_it_moves_within_the_bound_of_its_oldest_and_within_the_epoch(state: RunState) -> None:

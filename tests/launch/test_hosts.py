@@ -70,6 +70,17 @@ def test_a_worker_gets_a_place(script: Script, screen: Kept, folder: Path) -> No
     ]
 
 
+def test_a_worker_without_its_data_is_told_what_to_do_even_before_it_has_called_evener(
+    script: Script, screen: Kept, folder: Path
+) -> None:
+    listener = Listener(f"tcp://127.0.0.1:{(port := free_port())}", keys.ServerKeys(folder))
+    wants = script("open('train.npz')")
+    assert join(JoinOptions(address=f"127.0.0.1:{port}", script=wants, keys=folder / "laptop"), screen) == 1
+    listener.close()
+    assert "'train.npz'" in "".join(screen.err)
+    assert "every machine of a run reads its own copy of the data" in screen.notes[-1]
+
+
 def test_a_signal_that_ended_the_script_is_told_as_shells_do(script: Script, screen: Kept, folder: Path) -> None:
     body = "os.kill(os.getpid(), signal.SIGKILL)"
     assert serve(ServeOptions(script=script(body), listen="127.0.0.1:0", keys=folder), screen).code == 128 + 9

@@ -44,6 +44,7 @@ def file(tmp_path: Path) -> Path:
         ({"policy": PolicyChoice("asynchronous", {"rate_scaling": "half"})}, "one of none, staleness, not 'half'"),
         ({"policy": PolicyChoice("balanced", {"stale_fraction": 2})}, "between 0 and 1"),
         ({"targets": {"loss": float("nan")}}, "finite"),
+        ({"keep_checkpoints": 0}, "0 checkpoints cannot be kept: give a number from 1"),
         ({"port": 0}, "ports are 1 to 65535"),
         ({"port": 70_000}, "ports are 1 to 65535"),
     ],

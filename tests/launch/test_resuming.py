@@ -45,7 +45,7 @@ def test_run_id_token_and_port_are_those_of_before(
     keep(folder)
     record(folder)
     path = script(SHOW % FINISHED)
-    assert main(["run", str(path), "--resume", str(folder)]) == 0
+    assert main(["run", str(path), "--resume", str(folder), "--keep-checkpoints", "7"]) == 0
     places = [place_in(line) for line in capfd.readouterr().out.splitlines() if "{" in line]
     assert len(places) == 3
     for place in places:
@@ -53,6 +53,7 @@ def test_run_id_token_and_port_are_those_of_before(
     (server,) = (place for place in places if place["role"] == "server")
     assert server["policy"] == {"name": "stale", "options": {"bound": 2}}
     assert server["resume"] == str(folder)
+    assert server["keep_checkpoints"] == 7
     assert part_path(record_path(folder), 1).exists()
 
 
@@ -60,7 +61,8 @@ def with_keys(folder: Path) -> Place:
     """A run that was begun with ``evener serve``: the server's place in it."""
     made = folder / "keys"
     keys.make(made, ["laptop"])
-    place = msgspec.structs.replace(PLACE, token="", keys=str(made), compare_data="length", compress="auto")
+    changes = {"keys": str(made), "compare_data": "length", "compress": "auto", "keep_checkpoints": 5}
+    place = msgspec.structs.replace(PLACE, token="", **changes)
     keep(folder / "one", place=place)
     record(folder / "one")
     return place
@@ -73,7 +75,7 @@ def test_a_server_keeps_its_keys_its_port_and_its_run(
     place = with_keys(tmp_path)
     assert main(["serve", str(script(SHOW % FINISHED)), "--resume", str(tmp_path / "one")]) == 0
     (resumed,) = (place_in(line) for line in capfd.readouterr().out.splitlines() if "{" in line)
-    for name in ("run", "address", "keys", "workers", "seed", "compare_data", "compress"):
+    for name in ("run", "address", "keys", "workers", "seed", "compare_data", "compress", "keep_checkpoints"):
         assert resumed[name] == getattr(place, name), name
     assert resumed["policy"] == {"name": "stale", "options": {"bound": 2}}
     assert (resumed["role"], resumed["resume"]) == ("server", str(tmp_path / "one"))

@@ -16,10 +16,11 @@ from simulated_records import simulate
 from evener.cli import main
 from evener.core.policies import Balanced, Synchronous
 from evener.core.state import Settings
+from evener.observe.intervals import Interval
 from evener.observe.levels import ROOM, Levels
 from evener.observe.report import tell
 from evener.observe.report.page import page as html
-from evener.observe.timeline import Interval, Timeline
+from evener.observe.timeline import Timeline
 from evener.simulation.cluster import Cluster, Host
 from evener.trace import read
 

@@ -11,9 +11,9 @@ from evener.core.policies import Balanced
 from evener.core.state import Settings
 from evener.observe import summarise
 from evener.observe.costs import Costs, sentences
+from evener.observe.intervals import Interval
 from evener.observe.report.story import labels, tell
 from evener.observe.series import Bins, Curve
-from evener.observe.timeline import Interval
 from evener.simulation.cluster import Cluster, Host
 from evener.trace import RecordError
 

@@ -9,8 +9,9 @@ from evener.core import commands as c
 from evener.core import events as e
 from evener.core.policies import POLICIES
 from evener.core.state import Settings
+from evener.observe.intervals import CAUSES, STATES, Interval
 from evener.observe.levels import Levels
-from evener.observe.timeline import CAUSES, STATES, Interval, Timeline
+from evener.observe.timeline import Timeline
 from evener.simulation.cluster import Cluster, Host
 from evener.simulation.drive import Simulation
 from evener.trace import EventLine, Line

@@ -49,6 +49,12 @@ def test_torchrun() -> None:
     assert found(TORCHRUN, RANK="0").serves
 
 
+def test_torchruns_agents_have_a_store_where_they_say_so() -> None:
+    assert found(TORCHRUN, TORCHELASTIC_USE_AGENT_STORE="True").store == ("192.0.2.7", 29500)
+    assert found(TORCHRUN, TORCHELASTIC_USE_AGENT_STORE="False").store is None
+    assert found(SLURM).store is None
+
+
 def test_slurm() -> None:
     task = found(SLURM)
     assert (task.engine, task.job, task.leader) == ("slurm", "slurm-4711.0", "192.0.2.7")

@@ -15,8 +15,9 @@ import pytest
 from evener.core.standing import EpochStanding, Standing
 from evener.core.state import Settings
 from evener.runtime import keeping
-from evener.runtime.keeping import CheckpointError, Files, Head, Keeper, newest, read_body
+from evener.runtime.keeping import CheckpointError, Head, Keeper, newest, read_body
 from evener.runtime.place import Place
+from evener.runtime.sealed import Files
 
 PLACE = Place("server", "tcp://127.0.0.1:4000", "secret", "r1")
 
@@ -151,7 +152,8 @@ def test_a_disk_that_fails_at_any_call_destroys_nothing(tmp_path: Path, number: 
 REALLY_KILLED = """
 import os, signal, sys
 from pathlib import Path
-from evener.runtime.keeping import Files, Keeper, newest, read_body
+from evener.runtime.keeping import Keeper, newest, read_body
+from evener.runtime.sealed import Files
 
 folder, head, calls = Path(sys.argv[1]), bytes.fromhex(sys.argv[2]), 0
 body = os.urandom(5 << 20)  # more than one write

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import pytest
 import zmq
 
 from evener.launch.options import free_port
-from evener.runtime import addresses, keys
-from evener.runtime.knocking import NobodyError, knock
+from evener.runtime import addresses, keys, knocking
+from evener.runtime.knocking import NobodyError, knock, seen
 from evener.runtime.transport import Dialer, Listener, OpenAddressError, PortInUseError
 
 PATIENCE = 20_000
@@ -280,3 +281,13 @@ def test_another_program_listens(folder: Path) -> None:
         knock(f"127.0.0.1:{port}", keys.WorkerKeys.read(folder / "one"))
     other.close(linger=0)
     context.term()
+
+
+def test_a_server_that_does_not_answer_may_yet_be_the_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(knocking, "HANDSHAKE", 0.1)
+    worker = keys.WorkerKeys.read(folder / "one")
+    with socket.create_server(("127.0.0.1", 0)) as stopped:  # the system still takes connections for it
+        address = f"127.0.0.1:{stopped.getsockname()[1]}"
+        assert "takes connections but does not answer" in seen(address, worker)
+        with pytest.raises(NobodyError, match="takes connections but does not answer"):
+            knock(address, worker)

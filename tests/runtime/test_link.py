@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
+import queue
+import re
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import zmq
 
 from evener.core import events as e
-from evener.runtime import line
+from evener.runtime import keys, line
 from evener.runtime import protocol as p
 from evener.runtime.line import SILENCE, Line
 from evener.runtime.transport import Dialer, Listener
 from evener.runtime.versions import here
-from evener.runtime.worker import Compute, Install, Link, Push, RunError
+from evener.runtime.work import Compute, Install, Push
+from evener.runtime.worker import Link, RunError
 from training.harness import free_port
 
 from .proxy import Proxy
@@ -33,9 +38,9 @@ PATIENCE = 20_000
 class Server:
     """Says what a test tells it to, and hears what the worker says."""
 
-    def __init__(self) -> None:
+    def __init__(self, secret: str | keys.ServerKeys = "secret") -> None:
         self.address = f"tcp://127.0.0.1:{free_port()}"
-        self.listener = Listener(self.address, "secret")
+        self.listener = Listener(self.address, secret)
         self.name = b""
 
     def say(self, channel: str, message: p.Message, *payload: bytes) -> None:
@@ -218,6 +223,20 @@ def test_the_final_parameters_are_fetched(server: Server, ready: Link) -> None:
     assert (final.version, final.data[0]) == (5, 5)
 
 
+def test_who_works_elsewhere_is_told_why_a_run_was_broken_off(tmp_path: Path) -> None:
+    keys.make(tmp_path / "keys", ["lab"])
+    server = Server(keys.ServerKeys(tmp_path / "keys"))
+    told: queue.Queue[str] = queue.Queue()
+    own, hello = keys.WorkerKeys.read(tmp_path / "keys" / "lab"), p.Hello(p.PROTOCOL, "", 0, [], "host", 1, "cpu")
+    away = Line(server.address, own, hello, lambda *_: None, lambda *_: None, lambda: None, tell=told.put)
+    away.open()
+    server.hear(p.Hello)
+    server.say("control", p.Finished(7, "stopped by SIGINT", False))
+    assert told.get(timeout=PATIENCE / 1000) == "the run has ended: stopped by SIGINT"
+    away.close("the test is over")
+    server.listener.close()
+
+
 def test_a_revoked_ticket_is_given_back(server: Server, ready: Link) -> None:
     server.grant(1)
     assert isinstance(ready.work(), Compute)
@@ -362,19 +381,73 @@ def test_what_is_said_does_not_wait_for_bulk_to_be_copied(server: Server) -> Non
 # No server ------------------------------------------------------------------------------------------------
 
 
-def test_a_worker_that_finds_no_server_says_so_and_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_finds_no_server_says_what_it_waits_for_again_and_again_and_gives_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(line, "UNSAID", 0.0)
+    monkeypatch.setattr(line, "AGAIN", 0.0)
+    monkeypatch.setattr(line, "BEAT", 0.1)
     told: list[str] = []
-    link = Link(f"tcp://127.0.0.1:{free_port()}", "secret", "run", 4, [], SIZE, "cpu", wait=1.0, tell=told.append)
+    link = Link(f"tcp://127.0.0.1:{free_port()}", "secret", "run", 4, [], SIZE, "cpu", wait=1.5, tell=told.append)
     with pytest.raises(RunError, match=r"nobody at .* answers, for \d+ s now: the run is over, or its server is lost"):
         link.open()
-    assert len(told) == 1
-    assert "trying for 1 s" in told[0]
+    assert len(told) > 1
+    assert all(re.fullmatch(r"waiting for .*, for \d s of 2: nobody listens there yet\. .*", text) for text in told)
     link.close("the test is over")
 
 
+def test_looks_at_a_host_that_does_not_answer_do_not_make_the_wait_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = 0.0
+
+    def look(*_: object) -> str:
+        nonlocal looked
+        looked += 2.0  # as long as one that is off takes
+        assert looked < 100.0
+        return "it cannot be reached"
+
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + looked, process_time=time.process_time)
+    monkeypatch.setattr(line, "time", clock)
+    monkeypatch.setattr(line, "seen", look)
+    monkeypatch.setattr(line, "BEAT", 0.1)
+    monkeypatch.setattr(line, "UNSAID", 0.0)
+    monkeypatch.setattr(line, "AGAIN", 0.0)
+    link = Link(f"tcp://127.0.0.1:{free_port()}", "secret", "run", 4, [], SIZE, "cpu", wait=5.0)
+    with pytest.raises(RunError, match=r"nobody at .* answers, for \d+ s now"):
+        link.open()
+    link.close("the test is over")
+
+
+def test_a_worker_that_finds_another_program_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line, "UNSAID", 0.0)
+    told: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"tcp://127.0.0.1:{other.getsockname()[1]}"
+        link = Link(address, "secret", "run", 4, [], SIZE, "cpu", wait=1.0, tell=told.append)
+        with pytest.raises(RunError, match=r"nobody at .* answers"):
+            link.open()
+        link.close("the test is over")
+    assert len(told) == 1
+    assert "somebody listens there, but does not answer as this worker's server" in told[0]
+
+
+def test_a_worker_whose_keys_are_another_servers_gives_up_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line, "UNSAID", 0.0)
+    monkeypatch.setattr(line, "AGAIN", 0.0)
+    for folder in ("this", "that"):
+        keys.make(tmp_path / folder, ["lab"])
+    address, told = f"tcp://127.0.0.1:{free_port()}", []
+    listener = Listener(address, keys.ServerKeys(tmp_path / "that"))
+    own = keys.WorkerKeys.read(tmp_path / "this" / "lab")
+    link = Link(address, own, "run", 4, [], SIZE, "cpu", tell=told.append)
+    with pytest.raises(RunError, match="is not the server that the key of 'lab' was made for"):
+        link.open()
+    assert len(told) == 1
+    link.close("the test is over")
+    listener.close()
+
+
 def test_a_worker_that_comes_after_the_end_need_not_look_for_the_server() -> None:
-    link = Link(f"tcp://127.0.0.1:{free_port()}", "secret", "run", 4, [], SIZE, "cpu", over=lambda: "runs/mine")
+    link = Link(f"tcp://127.0.0.1:{free_port()}", "secret", "run", 4, [], SIZE, "cpu", over=lambda: "in runs/mine")
     with pytest.raises(RunError, match="the run in runs/mine is complete: this worker has come too late"):
         link.open()
     link.close("the test is over")

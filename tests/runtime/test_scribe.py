@@ -6,8 +6,9 @@ import errno
 import threading
 from pathlib import Path
 
-from evener.runtime.keeping import Body, Keeper
+from evener.runtime.keeping import Keeper
 from evener.runtime.scribe import QUIET, Scribe
+from evener.runtime.sealed import Body
 
 
 class Disk(Keeper):

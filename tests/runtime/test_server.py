@@ -425,3 +425,34 @@ def test_a_push_that_is_too_long_ends_the_worker_not_the_run(runs: Callable[[int
         good.compute(grant)
         good.push(grant.ticket, grant, 2)
     assert good.hear(p.Finished)[0] == p.Finished(2, "complete", True)
+
+
+def test_who_answered_while_the_server_was_stopped_is_not_late(
+    runs: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evener.runtime.server.GRACE", PATIENCE / 1000)
+    run = runs(1)
+    worker = run.worker("one")
+    worker.hello()
+    worker.control(p.Ready(0, None, 1))
+    grant, _ = worker.hear(e.Granted)
+    worker.control(e.Started(0, grant.ticket, 0))
+    ticket, heard = run.server.coordinator.state.ledger.tickets[grant.ticket], threading.Event()
+    while ticket.started is None:  # or it would begin when the stop is over
+        heard.clear()
+        run.server.call(heard.set)
+        assert heard.wait(PATIENCE / 1000)
+    stopped, another_round = threading.Event(), threading.Event()
+
+    def stop() -> None:  # for ten minutes; what was said meanwhile has yet to be read
+        run.server._origin -= 600.0
+        stopped.set()
+
+    run.server.call(stop)
+    assert stopped.wait(PATIENCE / 1000)
+    run.server.call(another_round.set)
+    assert another_round.wait(PATIENCE / 1000)
+    worker.control(e.Computed(0, grant.ticket, 0.1))
+    worker.push(1, grant, 7)
+    worker.receive(1)
+    assert run.numeric.added == [(SIZE, bytes([7]))]

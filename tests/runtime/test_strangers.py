@@ -87,7 +87,7 @@ def test_strangers(launch: Launch, context: zmq.Context[Any]) -> None:
     dialer.control.send(hello(run, protocol=99))
     assert dialer.control.poll(20_000)
     refusal = p.decode(dialer.control.recv())
-    assert refusal == p.Refusal(f"the server speaks protocol {p.PROTOCOL}, this worker 99: install the same evener")
+    assert refusal == p.Refusal(f"the server speaks protocol {p.PROTOCOL}, the worker 99: install the same evener")
     # So is who sends no message at all, with which the run goes on.
     for noise in (
         b"",

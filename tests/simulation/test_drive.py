@@ -188,8 +188,8 @@ def test_what_is_under_way_at_a_death_arrives_with_jitter() -> None:
 
 
 def test_staleness_is_counted_where_a_ticket_is_applied() -> None:
-    hosts = [Host(200.0 * v, stalls=((3.0, 0.25),) if v == 8 else ()) for v in SPEEDS]
-    outcome = simulate(hosts, Balanced(1, 0.0), batches=60)
+    hosts = [Host(200.0 * v, stalls=((3.0, 0.25),) if v == 2 else ()) for v in SPEEDS]
+    outcome = simulate(hosts, Balanced(1, 0.05), batches=60)
     moved = [x for _, _, commands in outcome.log for x in commands if isinstance(x, c.Moved)]
     adds = [x for _, _, commands in outcome.log for x in commands if isinstance(x, c.Accumulate)]
     assert moved

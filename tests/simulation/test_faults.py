@@ -14,8 +14,9 @@ from evener.core.policies import Asynchronous, Balanced
 from evener.core.state import Settings
 from evener.simulation.cluster import Cluster, Host
 from evener.simulation.drive import Simulation
-from evener.simulation.faults import Fault, strike
+from evener.simulation.faults import Fault
 from evener.simulation.pauses import Pareto, Pauses
+from evener.simulation.striking import strike
 
 
 def test_a_stall_counts_once() -> None:

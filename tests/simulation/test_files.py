@@ -11,21 +11,11 @@ from evener.core.policies import Balanced
 from evener.core.state import Settings
 from evener.simulation.cluster import Cluster, Host, rotating
 from evener.simulation.drive import Simulation
-from evener.simulation.files import (
-    CLUSTER,
-    FAULT,
-    HOST,
-    LINK,
-    PARETO,
-    ClusterError,
-    of_paces,
-    parse_cluster,
-    read_cluster,
-    read_clusters,
-)
+from evener.simulation.files import ClusterError, of_paces, parse_cluster, read_cluster, read_clusters
 from evener.simulation.links import Link
 from evener.simulation.pauses import Pareto
 from evener.simulation.places import key_lines
+from evener.simulation.tables import CLUSTER, FAULT, HOST, LINK, PARETO
 
 WHOLE = """
 step_seconds = 0.002

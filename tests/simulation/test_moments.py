@@ -12,10 +12,11 @@ from evener.core.policies import Asynchronous, Balanced, Policy
 from evener.core.state import Settings
 from evener.simulation.cluster import Cluster, Host
 from evener.simulation.drive import Outcome, Simulation
-from evener.simulation.faults import EPOCH, JOIN, MOMENTS, PULL, Fault, script
+from evener.simulation.faults import EPOCH, JOIN, MOMENTS, PULL, Fault
 from evener.simulation.files import ClusterError, parse_cluster
 from evener.simulation.moments import Moments
 from evener.simulation.sentences import FaultError, parse_fault, parse_faults, read_faults
+from evener.simulation.striking import script
 from evener.simulation.writer import to_toml
 
 SENTENCES = [
@@ -162,8 +163,16 @@ def test_who_is_cut_off_in_push_is_heard_of_later_or_given_up() -> None:
 
 def test_who_is_slowed_at_a_step_is_slow_for_so_long() -> None:
     plain, slowed = run(), run("at step 4 slow worker 1 by 10 for 60 s")
-    computed = [sum(isinstance(ev, e.Computed) and ev.worker == 1 for _, ev, _ in o.log) for o in (plain, slowed)]
-    assert computed[1] < computed[0] / 2
+    applied = [
+        sum(
+            said.samples
+            for _, _, commands in o.log
+            for said in commands
+            if isinstance(said, c.Accumulate) and said.worker == 1
+        )
+        for o in (plain, slowed)
+    ]
+    assert applied[1] < applied[0] / 2
     assert slowed.seconds > plain.seconds
 
 

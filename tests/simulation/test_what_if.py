@@ -9,12 +9,13 @@ from evener.core.state import Settings
 from evener.simulation.batch import too_small
 from evener.simulation.cluster import Cluster, Host, rotating
 from evener.simulation.drive import Simulation
-from evener.simulation.faults import Fault, script
+from evener.simulation.faults import Fault
 from evener.simulation.files import ClusterError, of_paces, parse_cluster
 from evener.simulation.limit import limit
 from evener.simulation.links import Link
 from evener.simulation.pauses import Pareto
 from evener.simulation.sentences import parse_faults
+from evener.simulation.striking import script
 from evener.simulation.what_if import WhatIf
 from evener.simulation.writer import to_toml
 

@@ -31,7 +31,7 @@ from evener.trace import (
     rebuild,
     write_limit,
 )
-from evener.trace.schema import decode_line
+from evener.trace.codec import decode_line
 
 SETTINGS = Settings(batch=64, epochs=2, workers=3, drop_last=True, seed=7)
 

@@ -71,11 +71,11 @@ def test_a_run_with_keys(launch: Launch, host: str) -> None:
 
 
 TEXTS = {
-    "short": "the data set has 63 samples here, but 64 on the server. Copy the server's data set to this machine",
-    "other": "the data set has as many samples as the server's (64), but others. Copy the server's data set",
-    "missing": "the data set cannot be loaded here (FileNotFoundError: [Errno 2] No such file or directory: "
-    "'images/0.png'). Copy the server's data set to this machine",
-    "old": "this worker 1.13.1: more than 6 releases apart. Install torch ",
+    "short": "the worker's data set has 63 samples, the server's 64. Copy the server's to the worker's machine",
+    "other": "the worker's data set has as many samples as the server's (64), but others. Copy the server's",
+    "missing": "the worker cannot load its data set (FileNotFoundError: [Errno 2] No such file or directory: "
+    "'images/0.png'). Copy the server's to the worker's machine",
+    "old": "the worker 1.13.1: more than 6 releases apart. Install torch ",
     "device": "there is no device 'cuda:77' here: this machine has ",
     "key": "does not allow this worker's key (any more)",
     "permissions": "Do: chmod 600 ",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from torch.distributed import TCPStore
 
 from evener.runtime import keys
 from evener.trace import EndLine, check, parts, read
@@ -35,7 +36,7 @@ for epoch in session.epochs(1):
         model(x).mean().backward()
         optimizer.step()
 if not session.is_server:
-    print("all weights are", set(model.weight.view(-1).tolist()), flush=True)
+    print(f"all weights are {set(model.weight.view(-1).tolist())}", flush=True)  # two print at once: one write each
 """
 
 
@@ -149,6 +150,29 @@ def test_who_comes_second_to_serve_or_too_late_to_work_is_told_so_and_disturbs_n
         r"evener: the run in /[^\n]+ is complete: this worker has come too late\. A new run needs another [^\n]+\n",
         tasks.said(2),
     )
+
+
+def test_without_a_folder_to_look_into_torchruns_store_tells_who_is_too_late(tasks: Tasks) -> None:
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+
+    def agent(rank: int, **more: str) -> dict[str, str]:
+        run = {"TORCHELASTIC_RUN_ID": "none", "TORCHELASTIC_USE_AGENT_STORE": "True", "WORLD_SIZE": "2"}
+        return {**run, "RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), **more}
+
+    tasks.start(0, **agent(0, EVENER_SERVE="--workers 1"))
+    assert tasks.codes(0) == [0], tasks.said()
+    tasks.start(1, **agent(1))
+    assert tasks.codes(1) == [1]
+    assert re.fullmatch(
+        r"evener: the run of this job is complete: this worker has come too late\. [^\n]+\n", tasks.said(1)
+    )
+
+
+def test_where_rank_0_is_refused_its_server_does_not_wait_for_others(tasks: Tasks) -> None:
+    (tasks.folder / "train.py").write_text(SCRIPT.replace("(64, 1)", "(64, 1 + session.is_server)"))
+    tasks.start(0, EVENER_SERVE="--workers 1")
+    assert tasks.codes(0) == [1], tasks.said()
+    assert "evener: the model differs" in tasks.said(0)
 
 
 def test_with_rank_0_its_server_ends(tasks: Tasks) -> None:

@@ -102,17 +102,18 @@ def test_workers_go_on_with_the_server_that_goes_on(launch: Launch, policy: str,
 
 def test_lost_again_and_again(launch: Launch) -> None:
     run = launch("at_batch = lambda number: time.sleep(0.1)" + SCRIPT, start=False, bound=1)
-    run.server(checkpoint_every=OFTEN)
+    run.server(checkpoint_every=OFTEN, keep_checkpoints=1)
     for index in range(2):
         run.worker(index)
     run.wait_line(checkpoint(version=1))
     for version in (2, 4):
         kill_server(run)
-        resume(run, checkpoint_every=OFTEN)
+        resume(run, checkpoint_every=OFTEN, keep_checkpoints=1)
         run.wait_line(checkpoint(version=version))
     run.succeed()
     counted_once(run, "balanced")
     assert part(run, 2).exists()
+    assert len(list((run.folder / "record").glob("checkpoint-*"))) == 1
 
 
 JUMPING = """
@@ -268,7 +269,7 @@ def test_who_is_asked_to_leave_takes_a_last_checkpoint(launch: Launch, signum: i
     assert codes["server"] in (code, -signum)
     ok, reason = run.end()
     assert not ok
-    assert "evener run --resume goes on from checkpoint 2" in reason, run.told(reason)
+    assert "; --resume goes on from checkpoint 2" in reason, run.told(reason)
     found = keeping.newest(run.folder / "record")
     assert found.head.number == 2
     assert found.head.standing.version >= 5
@@ -278,6 +279,32 @@ def test_who_is_asked_to_leave_takes_a_last_checkpoint(launch: Launch, signum: i
     run.worker(1)
     assert run.wait("server", "worker1") | {"worker0": 0} == {"server": 0, "worker0": 0, "worker1": 0}
     assert run.proved().complete
+
+
+WHILE_IT_LOGS = """
+if role == "server":
+    from evener.trace import Writer
+    usual = Writer.note
+
+    def note(self, t, kind, **values):
+        if kind == "log" and values["source"] == "server":
+            with self._changed:  # as it is held for moments while a line is written
+                os.kill(os.getpid(), signal.SIGTERM)
+        usual(self, t, kind, **values)
+
+    Writer.note = note
+"""
+
+
+def test_a_signal_that_comes_while_the_script_logs_costs_no_checkpoint(launch: Launch) -> None:
+    script = WHILE_IT_LOGS + HALF_WAY + EXACT
+    run = launch(script, gates=["here", "go on"], workers=1, start=False, bound=0, place=REPRODUCIBLE)
+    run.server(checkpoint_every=1000.0)
+    run.worker(0)
+    assert run.wait("server")["server"] in (128 + signal.SIGTERM, -signal.SIGTERM)
+    assert "; --resume goes on from checkpoint 2" in run.end()[1], run.told("the server has ended")
+    run.let("go on")
+    run.wait()
 
 
 def test_sigusr1_asks_for_one(launch: Launch) -> None:

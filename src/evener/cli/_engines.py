@@ -96,6 +96,7 @@ def asked(options: argparse.Namespace) -> RayOptions:
         record=options.record,
         server_resources=options.server_resources or {},
         checkpoint_every=options.checkpoint_every,
+        keep_checkpoints=_resuming.to_keep(options),
         compress=options.compress,
         **chosen,
     )
@@ -128,6 +129,7 @@ def _resumed(options: argparse.Namespace, head: Head, chosen: dict[str, Any]) ->
         record=options.resume,
         server_resources=options.server_resources or {},
         checkpoint_every=options.checkpoint_every,
+        keep_checkpoints=_resuming.to_keep(options, place),
         compress=place.compress,
         compare_data=place.compare_data,
         resume=head,

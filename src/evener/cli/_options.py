@@ -106,3 +106,11 @@ def target(text: str) -> tuple[str, float]:
             "with a name that the script gives to session.log()"
         )
     return name.strip(), number
+
+
+def whole(text: str) -> int:
+    """A whole number from 1."""
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number from 1")
+    return number

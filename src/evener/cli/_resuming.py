@@ -22,7 +22,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="keep what the server knows in the run's folder, to go on from if it is lost "
         "(default: 60, or as seldom as keeps the cost below 1%% of the time; 0: never)",
     )
+    add(
+        "--keep-checkpoints",
+        metavar="K",
+        type=int,
+        help="how many of them stay, the newest (default: 3, or what the run that goes on was begun with)",
+    )
     add("--resume", metavar="DIR", type=Path, help="go on with the run in this folder, from its newest checkpoint")
+
+
+def to_keep(options: argparse.Namespace, place: Place | None = None) -> int:
+    """How many checkpoints stay; where nobody says, as ``place`` has it: of the server of the run that goes on."""
+    from ..runtime.place import KEEP
+
+    if options.keep_checkpoints is not None:
+        return int(options.keep_checkpoints)
+    return place.keep_checkpoints if place is not None else KEEP
 
 
 def check(options: argparse.Namespace, place: Place, *more: tuple[str, object, object, object]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.policies import POLICIES
-from . import _cluster, _options, _policy
+from . import _cluster, _options, _policy, _timing
 
 if TYPE_CHECKING:
     from ..launch.compare import CompareOptions
@@ -44,10 +44,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         f"They are {', '.join(POLICIES)}",
     )
     _cluster.configure(parser, required=False)
-    _cluster.configure_training(parser)
+    _timing.configure(parser)
     real = parser.add_argument_group("real runs")
     real.add_argument("--real", action="store_true", help="run the script's processes on this machine")
-    real.add_argument("--workers", metavar="N", type=_cluster.whole, help="processes that compute")
+    real.add_argument("--workers", metavar="N", type=_options.whole, help="processes that compute")
     real.add_argument("--speeds", metavar="8,4,2,1", type=_options.speeds, help="emulate workers of unequal speed")
     real.add_argument("--limit", action="store_true", help="measure first what they compute without communication")
     _options.configure(parser, seed="of all runs")
@@ -111,7 +111,7 @@ def _asked(options: argparse.Namespace, chosen: _cluster.Chosen | None) -> Compa
     from ..launch.compare import CompareOptions
     from ..runtime.place import PolicyChoice
 
-    _cluster.check_script(options)
+    _timing.check_script(options)
     what: launch.TimingOptions | launch.SimulateOptions | launch.RunOptions
     arguments, targets = tuple(options.script_arguments), dict(options.target)
     if chosen is None:
@@ -128,7 +128,7 @@ def _asked(options: argparse.Namespace, chosen: _cluster.Chosen | None) -> Compa
             script=options.script, cluster=chosen.changed, arguments=arguments, targets=targets
         )
     else:
-        what = _cluster.training(options, chosen)
+        what = _timing.training(options, chosen)
     names = POLICIES if options.script is None else FEW
     return CompareOptions(
         policies=options.policies or tuple(PolicyChoice(name) for name in names),

@@ -86,7 +86,7 @@ def _on_ray(options: argparse.Namespace) -> int:
 
 def _times(text: str) -> int:
     try:
-        return _cluster.whole(text)
+        return _options.whole(text)
     except argparse.ArgumentTypeError as error:
         raise argparse.ArgumentTypeError(f"{error}; without one it goes behind the script") from None
 
@@ -115,6 +115,7 @@ def _asked(options: argparse.Namespace) -> RunOptions:
         tcp=options.tcp,
         compress=options.compress,
         checkpoint_every=options.checkpoint_every,
+        keep_checkpoints=_resuming.to_keep(options),
         faults=read_faults(options.faults) if options.faults is not None else (),
         restarts=options.restart,
     )
@@ -159,6 +160,7 @@ def _resumed(options: argparse.Namespace, head: Head) -> RunOptions:
         tcp=options.tcp or place.tcp,
         compress=place.compress,
         checkpoint_every=options.checkpoint_every,
+        keep_checkpoints=_resuming.to_keep(options, place),
         resume=head,
         faults=read_faults(options.faults) if options.faults is not None else (),
         restarts=options.restart,

@@ -91,6 +91,7 @@ def _asked(options: argparse.Namespace) -> ServeOptions:
         compare_data=options.compare_data,
         compress=options.compress,
         checkpoint_every=options.checkpoint_every,
+        keep_checkpoints=_resuming.to_keep(options),
     )
 
 
@@ -129,5 +130,6 @@ def _resumed(options: argparse.Namespace, head: Head) -> ServeOptions:
         compare_data=place.compare_data,
         compress=place.compress,
         checkpoint_every=options.checkpoint_every,
+        keep_checkpoints=_resuming.to_keep(options, place),
         resume=head,
     )

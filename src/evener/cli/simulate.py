@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import _board, _cluster, _options, _policy, _reproducible
+from . import _board, _cluster, _options, _policy, _reproducible, _timing
 
 if TYPE_CHECKING:
     from ..launch import SimulateOptions, TimingOptions, TimingResult
@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="the Python file to run: one process is all workers and the server; without it, timing alone",
     )
     _cluster.configure(parser)
-    _cluster.configure_training(parser)
+    _timing.configure(parser)
     parser.add_argument("--no-record", action="store_true", help="timing alone: write no record, several times faster")
     _policy.configure(parser)
     _reproducible.configure(parser, "the same parameters to the bit as under evener run, whatever the cluster")
@@ -56,7 +56,7 @@ def execute(options: argparse.Namespace) -> int:
         for remark in chosen.conditions.remarks if chosen.conditions else ():
             screen.note(remark)
         if options.script is None:
-            return _timing(options, _timing_asked(options, chosen), chosen, screen)
+            return _time(options, _timing_asked(options, chosen), chosen, screen)
         asked = _asked(options, chosen)
         result = launch.simulate(asked, _board.beside(screen, options.tensorboard))
     except (launch.LaunchError, ClusterError, RecordError) as error:
@@ -77,7 +77,7 @@ def _check(options: argparse.Namespace) -> None:
         raise LaunchError(
             "--no-record is for timing alone: a script says itself. Leave out --no-record, or the script."
         )
-    _cluster.check_script(options)
+    _timing.check_script(options)
     if options.no_record and options.tensorboard is not None:
         raise LaunchError("--tensorboard reads the record, and --no-record writes none. Leave one of them out.")
     if options.no_record and options.record is not None:
@@ -107,11 +107,11 @@ def _asked(options: argparse.Namespace, chosen: _cluster.Chosen) -> SimulateOpti
 def _timing_asked(options: argparse.Namespace, chosen: _cluster.Chosen) -> TimingOptions:
     policy = _policy.choice(options)
     micro_batch = _reproducible.micro_batch(options, policy)
-    asked = _cluster.training(options, chosen)
+    asked = _timing.training(options, chosen)
     return dataclasses.replace(asked, policy=policy, micro_batch=micro_batch, keep=not options.no_record)
 
 
-def _timing(options: argparse.Namespace, asked: TimingOptions, chosen: _cluster.Chosen, screen: Lines) -> int:
+def _time(options: argparse.Namespace, asked: TimingOptions, chosen: _cluster.Chosen, screen: Lines) -> int:
     from .. import launch
     from . import _report
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from .ledger import Lot
 from .members import Member
 
 BANK = 4.0
-"""Steps' worth of unspent budget that may be saved up for a hold-up."""
+"""Steps' worth of budget that may be saved up for a hold-up, and as many may be owed after one."""
 
 MARGIN = 0.03
 """Part of the budget that is kept free where not all may be stale: what was saved before is spent on top of it, and the
@@ -46,6 +48,16 @@ class Budget:
     def covers(self, samples: int, promised: int = 0) -> bool:
         """Whether so many more may be stale, of what was saved, whoever computes them; ``promised`` may be already."""
         return self._saved - promised >= samples
+
+    def left(self, lots: Iterable[Lot], batch: int) -> float:
+        """Samples of a step under way that may move to the next: what was saved, may be spent in a step, or be owed.
+
+        ``lots``: what those of them are stale with already, or may be, is spent: by those, too, who run ahead into the
+        next step, although its own budget does not count yet. A late ticket rather waits than spends what others plan
+        with.
+        """
+        spent = sum(lot.stale + lot.promised for lot in lots)
+        return max(0.0, self._saved + self._planned * batch + BANK * self.fraction * batch - spent)
 
     def settle(self, lot: Lot, batch: int) -> None:
         """What a step did not spend is saved, up to a few steps' worth."""

@@ -74,18 +74,19 @@ class Contributions:
         self._feeder.offer(push.worker)
         self._feeder.offer_again()
         # What a link or a device can do is learnt from contributions that come too late, too: they would always be.
-        known = (self._holdings.known(push.worker, ticket) for ticket in push.tickets)
-        computed = [ticket.computed for ticket in known if ticket is not None and ticket.computed is not None]
-        if computed:
-            member.uplink.add(now - max(computed))
-        self._judge(push, member, max(computed, default=None), now)
+        known = [self._holdings.known(push.worker, ticket) for ticket in push.tickets]
+        ends = [ticket.computed for ticket in known if ticket is not None and ticket.computed is not None]
+        computed = max(ends, default=None)
+        if computed is not None:
+            member.uplink.add(now - computed)
+        self._judge(push, member, computed, now)
         if member.lost:
             for ticket in push.tickets:
                 self._holdings.answered(push.worker, ticket)
 
     def _judge(self, push: e.Arrived, member: Member, computed: float | None, now: float) -> None:
         tickets = [found for ticket in push.tickets if (found := self._holdings.live(push.worker, ticket))]
-        samples = sum(ticket.size for ticket in tickets)
+        samples = sum([ticket.size for ticket in tickets])
         lots = {ticket.lot.index for ticket in tickets}
         if len(tickets) != len(push.tickets) or len(push.versions) != len(push.tickets) or len(lots) != 1:
             self._discard(push, tickets, "some of its tickets are no longer this worker's")

@@ -9,6 +9,7 @@ It turns events into commands. Each part has a room of its own: who holds what (
 from __future__ import annotations
 
 import inspect
+import math
 
 from . import commands as c
 from . import events as e
@@ -165,12 +166,13 @@ class Coordinator:
 
     def _joined(self, worker: int, version: int, pace: float | None, lookahead: int, now: float) -> None:
         self._left(worker, "joined anew", now)
-        if pace is None or pace <= 0:
+        probed = pace is not None and pace > 0
+        if pace is None or not probed:
             known = [m.pace.value for m in self.state.members.values()]
             pace = min(known, default=GUESS)
         if not self.state.members:
             self._first_join = now
-        member = Member(worker, Mean(pace), lookahead, version)
+        member = Member(worker, Mean(pace, known=probed), lookahead, version, now)
         self.state.members[worker] = member
         self._feeder.offer(worker)
         self.policy.came(self.state, member, now)
@@ -215,7 +217,8 @@ class Coordinator:
             return
         if member.absent and not any(t.state is TicketState.STARTED for t in member.lost.values()):
             self._leases.back(member, now)  # parameters were all that it waited for
-        if version > member.version and (published := self.state.published.get(version)) is not None:
+        published = self.state.published.get(version, -math.inf)
+        if version > member.version and published >= member.since and not member.cold:
             member.downlink.add(now - published)
         member.version = max(member.version, version)
         if member.awaits is not None and version >= member.awaits[0]:
@@ -233,10 +236,16 @@ class Coordinator:
                 return
             self._begun = True
         self._steady = True
+        opened = False
         for lot in self._course.open_lots(self._out):
+            opened = True
             self._choose_sitters()
             self._out.extend(self.policy.opened(self.state, lot))
             self._feeder.offer_all()
+        if opened:  # after all of them: before the second of two that open at once nobody could be granted anything
+            for member in self.state.members.values():
+                if not member.absent:
+                    member.used = False
         self._close_lots()
         self._end_epochs()
         self._out.extend(self._steps.say())
@@ -250,7 +259,6 @@ class Coordinator:
                 continue
             if self.state.version and not (member.used or member.tickets):
                 member.fade()
-            member.used = False
             why = self.policy.sits_out(self.state, member)
             if bool(why) != member.sits_out:
                 member.sits_out = bool(why)

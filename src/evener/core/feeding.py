@@ -74,6 +74,9 @@ class Feeder:
             self._passed_since = now
         if not self._hungry:
             return
+        if not self._anything_free():  # when something is, whoever has room is offered it
+            self._hungry.clear()
+            return
         members = self._state.members
         hungry = [members[worker] for worker in self._hungry if worker in members]
         self._hungry.clear()
@@ -123,7 +126,7 @@ class Feeder:
         return any(worker in passed for passed in self._passed.values())
 
     def _anything_free(self) -> bool:
-        return any(lot.free for lot in self._state.ledger.lots.values())
+        return self._state.ledger.oldest_free() is not None
 
     def _has_room(self, member: Member) -> bool:
         """One ticket under way and ``lookahead`` in the queue; one more may wait for a version to come.

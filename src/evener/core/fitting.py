@@ -49,6 +49,8 @@ class Fitting:
     def suit(self, settings: Settings, team: Team, member: Member) -> bool:
         """Give who is too slow for the smallest ticket of the others smaller ones, until a step has room for those.
 
+        Who was given none at all since the last step must have a tenth to spare, as who has smaller ones.
+
         Returns:
             Whether that has changed.
         """
@@ -58,7 +60,8 @@ class Fitting:
         part = pace / (pace + team.others_pace(member))
         share = min(FITS, plan.caution(part, member.noise.value)) * pace * team.others_step(member)
         slow = member.worker in self._slow
-        if (share < plan.worth(part) * smallest / (COMEBACK if slow else 1.0)) == slow:
+        passed_over = not (member.used or member.tickets or member.sits_out)
+        if (share < plan.worth(part) * smallest / (COMEBACK if slow or passed_over else 1.0)) == slow:
             return False
         self._slow ^= {member.worker}
         return True

@@ -187,7 +187,7 @@ class Forecast:
     Args:
         state: at present; a forecast holds as long as ``state.glance`` is the same.
         team: who takes part.
-        now: server time, seconds.
+        now: server time, seconds; kept, as ``team`` is.
         reach: steps by which those who run ahead may be ahead.
         runners: they.
     """
@@ -195,7 +195,7 @@ class Forecast:
     def __init__(self, state: RunState, team: Team, now: float, reach: int, runners: Set[int]) -> None:
         self.now = now
         self._state = state
-        self._team = team
+        self.team = team
         self._reach = reach
         self._runners = runners
         self._out: dict[int, _Out] = {}
@@ -210,16 +210,11 @@ class Forecast:
     @cached_property
     def promised(self) -> int:
         """Samples under way that may be stale."""
-        return sum(
-            ticket.size
-            for index, lot in self._state.ledger.lots.items()
-            for ticket in lot.tickets.values()
-            if (ticket.min_version if ticket.version is None else ticket.version) < index
-        )
+        return sum(lot.promised for lot in self._state.ledger.lots.values())
 
     @cached_property
     def _ready(self) -> list[float]:
-        return [member.begins(self.now, self._state.version) for member in self._team.members]
+        return [member.begins(self.now, self._state.version) for member in self.team.members]
 
     def useful(self) -> set[int]:
         """Who could deliver something first and, said once, who has time for a ticket of the step under way."""
@@ -228,14 +223,14 @@ class Forecast:
             if step.lot.free:
                 found |= step.first()
                 if not self._told and step.lot.index <= self._state.version:
-                    found |= step.has_time_for(self._team.sizes[0])
+                    found |= step.has_time_for(self.team.sizes[0])
         self._told = True
         return found
 
     @cached_property
     def least_late(self) -> float:
         """By how many seconds all who take part are late, at least."""
-        late = (member.ready(self.now, self._state.version)[1] for member in self._team.members)
+        late = (member.ready(self.now, self._state.version)[1] for member in self.team.members)
         return min(late, default=math.inf)
 
     def steps(self, member: Member, now: float, last: float = math.inf) -> Iterator[tuple[Step, Basin, float]]:
@@ -267,7 +262,7 @@ class Forecast:
         found = self._steps.get((lot.index, begins))
         if found is None:
             ready = [time if time > begins else begins for time in self._ready]
-            basins = self._basins(lot, self._team.members, ready, begins)
+            basins = self._basins(lot, self.team.members, ready, begins)
             found = self._steps[lot.index, begins] = Step(lot, basins, out.landed)
         return found
 

@@ -8,7 +8,7 @@ them (applied, declined, refused) or give them back. The ledger knows nothing of
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, StrEnum
 
 from . import ranges as r
 from .ranges import Range, Spans
@@ -22,7 +22,7 @@ class TicketState(Enum):
     COMPUTED = "computed"
 
 
-class Fate(Enum):
+class Fate(StrEnum):
     """How a position ends. Exactly one of these, exactly once."""
 
     APPLIED = "applied"
@@ -95,6 +95,15 @@ class Lot:
         return self.applied + self.declined + self.refused
 
     @property
+    def promised(self) -> int:
+        """Samples under way that are, or may be, computed on parameters older than this lot's."""
+        return sum(
+            ticket.size
+            for ticket in self.tickets.values()
+            if (ticket.min_version if ticket.version is None else ticket.version) < self.index
+        )
+
+    @property
     def complete(self) -> bool:
         """Nothing is in the pool and no ticket is out."""
         return self.applied + self.declined + self.refused == self.quota
@@ -106,8 +115,9 @@ class Lot:
 
     def batches_ended(self, samples: int, batch: int) -> int:
         """How many batches the last ``samples`` that were settled have ended; an epoch's remainder is one."""
-        due = self.settled // batch - (self.settled - samples) // batch
-        return due + (1 if self.complete and self.quota % batch else 0)
+        settled = self.settled
+        due = settled // batch - (settled - samples) // batch
+        return due + (1 if settled == self.quota and self.quota % batch else 0)
 
 
 @dataclass(slots=True)
@@ -196,6 +206,13 @@ class Ledger:
         for fate, spans in lot.ended.items():
             self.epochs[lot.epoch].keep(fate, spans.merged())
         del self.lots[lot.index]
+
+    def oldest_free(self) -> Lot | None:
+        """The oldest lot of which something is free."""
+        for lot in self.lots.values():
+            if lot.free:
+                return lot
+        return None
 
     def issue(self, lot: Lot, worker: int, size: int, min_version: int, group: int | None) -> Ticket:
         """Take ``size`` positions out of the lot's pool. ``group``: an earlier ticket's to be pushed with, or none."""

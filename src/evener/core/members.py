@@ -13,7 +13,7 @@ REMEMBERED = 15
 """Durations kept for each size of micro-batch."""
 
 ENOUGH = 5
-"""Durations of a size from which its rate is taken to be known."""
+"""Durations of a size from which its rate is taken to be known, and of a transfer."""
 
 SLOWER = 0.97
 """A larger micro-batch is avoided when its rate is less than this part of the best one's."""
@@ -25,6 +25,10 @@ no slower link. One that has is believed after a few of them."""
 FADE = 0.005
 """By what part a worker that gets nothing to do seems faster with each step, the first time."""
 
+DOUBT = 0.1
+"""By what part a transfer does that was measured less than :data:`ENOUGH` times, the first time: something may have
+hung then."""
+
 ROUNDING = 1e-9
 """Seconds by which sums of times may differ that are equal but for the order of their parts."""
 
@@ -34,7 +38,7 @@ DEVIATION = 1.25
 
 @dataclass(slots=True)
 class Mean:
-    """An exponentially weighted mean; the first observation replaces the guess.
+    """An exponentially weighted mean; the first observation replaces a guess, but not what was measured (``known``).
 
     >>> mean = Mean(1.0)
     >>> mean.add(3.0); mean.add(5.0); mean.value
@@ -45,9 +49,11 @@ class Mean:
     gain: float = 0.25
     known: bool = False
     most: float = math.inf
+    seen: int = 0
 
     def add(self, observation: float) -> None:
         """Move the mean towards ``observation``, which counts as at most ``most`` times what is known."""
+        self.seen += 1
         if not self.known:
             self.value, self.known = self.value + (observation - self.value), True
             return
@@ -66,6 +72,7 @@ class Member:
         turn: seconds from the end of a push's last micro-batch to newer parameters at the worker (``δ`` in the docs).
         downlink: seconds from the publication of parameters to their being at the worker.
         version: newest version the worker is known to hold.
+        since: when it joined: what was published before says nothing of the way to it.
         lost: tickets that are no longer its own and about which it has not reported its last.
         groups: the group its tickets of a lot are summed in, by lot.
         awaits: the version that will contain its last push, and when that push began.
@@ -82,6 +89,7 @@ class Member:
     pace: Mean
     lookahead: int
     version: int
+    since: float = 0.0
     noise: Mean = field(default_factory=lambda: Mean(0.1, gain=0.05, known=True))
     uplink: Mean = field(default_factory=lambda: Mean(0.005, most=OUTLIER))
     turn: Mean = field(default_factory=lambda: Mean(0.02, most=OUTLIER))
@@ -104,7 +112,8 @@ class Member:
     def learn(self, size: int, seconds: float) -> None:
         """A micro-batch of ``size`` samples took ``seconds``."""
         self.learnt += 1
-        if self.pace.known:
+        # The first is a cold one: it counts as one of several for the pace that was probed, and not for the noise.
+        if self.pace.known and self.recent:
             self.noise.add(DEVIATION * abs(math.log(seconds / self.seconds(size))))
         self.pace.add(size / seconds)
         recent = self.recent.setdefault(size, deque(maxlen=REMEMBERED))
@@ -138,11 +147,18 @@ class Member:
         faster = 1.0 + FADE / max(1, self.times_out)
         self.pace.value = faster * min([self.pace.value, *self.rates.values()])
         for transfer in (self.uplink, self.turn, self.downlink):
-            transfer.value /= faster
+            doubtful = self.times_out == 1 and 0 < transfer.seen < ENOUGH
+            transfer.value /= 1.0 + DOUBT if doubtful else faster
         self.rates.clear()
         self.recent.clear()
         self.changed = True
         self.learnt += 1
+
+    @property
+    def cold(self) -> bool:
+        """Whether it computes its first micro-batch, and may take parameters in later than it ever will again."""
+        tickets = (*self.tickets.values(), *self.lost.values())
+        return not self.recent and any(ticket.state is TicketState.STARTED for ticket in tickets)
 
     def waits(self, version: int) -> bool:
         """Whether it has a ticket that waits for a version newer than ``version``."""
@@ -204,10 +220,14 @@ class Member:
     def schedule(self, now: float, version: int) -> None:
         """Set when each of its tickets is due: in turn, at its own pace; a push waits for the last of its group."""
         self.changed = True
-        at, pace, uplink, queued = now, self.pace.value, self.uplink.value, TicketState.QUEUED
+        if not self.tickets:
+            return
+        at, pace, uplink = now, self.pace.value, self.uplink.value
         # Called with every event of this worker. It computes the oldest lot first, and of one lot the oldest ticket.
-        begun = [ticket for ticket in self.tickets.values() if ticket.state is not queued]
-        waiting = [ticket for ticket in self.tickets.values() if ticket.state is queued]
+        begun: list[Ticket] = []
+        waiting: list[Ticket] = []
+        for ticket in self.tickets.values():
+            (waiting if ticket.state is TicketState.QUEUED else begun).append(ticket)
         if len(begun) > 1:
             begun.sort(key=_lot)
         if len(waiting) > 1:
@@ -225,9 +245,9 @@ class Member:
                 continue
             if ticket.min_version > self.version:
                 at = max(at, now + self.downlink.value)
-            at = max(at, now) + ticket.size / pace
+            at = (at if at > now else now) + ticket.size / pace
             ticket.due = at + uplink
-        if computed:
+        if computed and len(self.tickets) > 1:
             last: dict[int, float] = {}
             for ticket in self.tickets.values():
                 if ticket.due is not None and ticket.due > last.get(ticket.group, -math.inf):

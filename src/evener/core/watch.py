@@ -150,7 +150,7 @@ class Watch:
             return []
         self._steps += 1
         self._latest.extend(added)
-        self._staleness.append((sum(one.stale for one in added), sum(one.samples for one in added)))
+        self._staleness.append((sum([one.stale for one in added]), sum([one.samples for one in added])))
         if not self._informed:  # timing alone: there is nothing to compare
             for one in added:
                 self._known(one)

@@ -7,10 +7,11 @@
 (``evener profile``) what this machine could.
 """
 
+from .ending import RunResult
 from .folders import new_run_id
 from .hosts import JoinOptions, ServeOptions, join, serve
 from .limit import StoppedError, mean_limit, measure_limit
-from .local import RunResult, run
+from .local import run
 from .options import LaunchError, RunOptions, default_workers
 from .profile import ProfileOptions, measure_profile
 from .ray import run_on_ray

@@ -11,8 +11,8 @@ from typing import Any
 
 from ..runtime import keys
 from ._signals import Signals
+from .ending import RunResult
 from .hosts import JoinOptions, ServeOptions, join, serve
-from .local import RunResult
 from .options import LaunchError
 from .resuming import checkpointed, to_resume
 from .screen import Plain

@@ -90,6 +90,7 @@ class Plan:
             sizes=self.sizes,
             checkpoint_every=every,
             checkpoint_share=share,
+            keep_checkpoints=options.keep_checkpoints,
             resume=str(self.folder) if resume else "",
             launched=self.launched,
             spawned=time.time(),

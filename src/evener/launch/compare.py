@@ -14,7 +14,7 @@ from ..runtime.place import PolicyChoice
 from ..simulation.cluster import Cluster
 from ..simulation.limit import limit
 from ..trace import BrokenLine, read_limit, record_path
-from ..trace.schema import decode_line
+from ..trace.codec import decode_line
 from . import folders
 from .limit import StoppedError, measure_limit
 from .local import run

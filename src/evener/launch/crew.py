@@ -37,6 +37,7 @@ class Child:
         prefix: put before each line of its output.
         asked: it got a signal from us, so how it ended says nothing about it.
         struck: it was killed because a fault script says so.
+        last: what it wrote last to stderr, as shown: a line, or a traceback.
         code: its exit code, minus the signal's number when a signal ended it; ``None`` while it lives.
     """
 
@@ -45,6 +46,7 @@ class Child:
     process: subprocess.Popen[bytes]
     asked: bool = False
     struck: bool = False
+    last: str = ""
     code: int | None = None
     exited: float | None = None
     streams: dict[IO[bytes], _output.Lines] = field(default_factory=dict)
@@ -179,6 +181,8 @@ class Crew:
         stream.close()
 
     def _show(self, child: Child, stream: IO[bytes], blocks: list[str]) -> None:
+        if blocks and stream is child.process.stderr:
+            child.last = blocks[-1]
         for block in blocks:
             if not (child.asked and _output.only_interrupted(block)):
                 self.screen.show(_output.prefixed(child.prefix, block), stream is child.process.stderr)

@@ -17,16 +17,16 @@ from ..runtime import addresses
 from ..runtime.keeping import Head
 from ..runtime.keys import KeysError, ServerKeys, WorkerKeys
 from ..runtime.knocking import NobodyError, knock
-from ..runtime.place import Compress, Place, PolicyChoice
+from ..runtime.place import KEEP, LACKING, Compress, Place, PolicyChoice
 from ..runtime.transport import OpenAddressError, refuse_open
 from ..trace import record_path
 from ._opening import opened
 from ._signals import Signals
 from .crew import Child, Crew, Steps, send
-from .local import NEVER_JOINED, STOP_NOW, RunResult, to_stop_a_server
+from .ending import NEVER_JOINED, STOP_NOW, RunResult, see_above, to_stop_a_server
 from .options import (
     LaunchError,
-    check_checkpoint_every,
+    check_checkpoints,
     check_policy,
     check_record,
     check_script,
@@ -58,7 +58,7 @@ class ServeOptions:
         policy, seed, targets, record: as of a run on one machine.
         compare_data: ``samples``: workers must have the same data set; ``length``: one as long.
         compress: as of a run on one machine.
-        checkpoint_every, resume: as of a run on one machine.
+        checkpoint_every, keep_checkpoints, resume: as of a run on one machine.
         run: the run's id; empty: a new one, or that of the run that goes on.
         if_orphaned: what the script gets should this process die: SIGTERM ends the run, SIGKILL leaves it to resume.
     """
@@ -75,6 +75,7 @@ class ServeOptions:
     compare_data: Literal["samples", "length"] = "samples"
     compress: Compress = "none"
     checkpoint_every: float | None = None
+    keep_checkpoints: int = KEEP
     resume: Head | None = None
     run: str = ""
     if_orphaned: signal.Signals = signal.SIGTERM
@@ -97,12 +98,12 @@ class ServeOptions:
                     "workers that join need keys, on this machine, too. Make them with 'evener keys DIR NAME ...' and "
                     "give --keys DIR. For workers of this machine alone, without keys, there is 'evener run'."
                 )
-            ServerKeys(self.keys)
+            ServerKeys(self.keys).allowed()
         except (addresses.AddressError, OpenAddressError, KeysError) as error:
             raise LaunchError(str(error)) from None
         check_policy(self.policy)
         check_targets(self.targets)
-        check_checkpoint_every(self.checkpoint_every)
+        check_checkpoints(self.checkpoint_every, self.keep_checkpoints)
         if self.resume is None:
             check_record(self.record)
         check_bind(ips[0], port, self.listen)
@@ -191,6 +192,7 @@ def serve(options: ServeOptions, screen: Screen | None = None, signals: Signals 
             targets=options.targets,
             checkpoint_every=every,
             checkpoint_share=share,
+            keep_checkpoints=options.keep_checkpoints,
             resume=str(run.folder) if resumed is not None else "",
             launched=time.time(),
             spawned=time.time(),
@@ -204,7 +206,7 @@ def serve(options: ServeOptions, screen: Screen | None = None, signals: Signals 
         if code == 0 and not record.exists():
             code, problems = 2, (NEVER_JOINED.format(script=options.script),)
         elif code and not run.signals.exit_code:
-            problems = (f"the server {server.how}." + (" What it printed is above." if code > 0 else ""),)
+            problems = (f"the server {server.how}.{see_above(server)}",)
         for problem in problems:
             run.screen.note(problem)
         words = ["evener", "serve", str(options.script)]
@@ -245,7 +247,10 @@ def join(options: JoinOptions, screen: Screen | None = None) -> int:
             worker = _start(crew, "this worker", options.script, options.arguments, place, signal.SIGKILL)
             code = _attend(crew, worker, signals, lambda: LEAVE)
         if code and not signals.exit_code:
-            screen.note(f"this worker {worker.how}." + (" What it printed is above." if code > 0 else ""))
+            screen.note(f"this worker {worker.how}.{see_above(worker)}")
+            # A script that reads its data before it calls evener.join() has not heard of this.
+            if "FileNotFoundError" in worker.last and LACKING not in worker.last:
+                screen.note(LACKING)
         return signals.exit_code or _shown(code)
 
 

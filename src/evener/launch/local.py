@@ -6,8 +6,6 @@ import dataclasses
 import signal
 from collections.abc import Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass
-from pathlib import Path
 
 from ..runtime import addresses, keeping
 from ..runtime.keeping import CheckpointError
@@ -17,70 +15,26 @@ from ._opening import opened
 from ._places import Plan
 from ._signals import Signals
 from .crew import ROUND, Child, Crew, Steps, send
+from .ending import (
+    CLOSE_SERVER,
+    FAREWELL,
+    LAST_WORD,
+    NEVER_JOINED,
+    STOP_NOW,
+    STOP_WORKER,
+    WORKERS_FAREWELL,
+    RunResult,
+    see_above,
+    to_stop_a_server,
+)
 from .faults import Injector
 from .options import RunOptions
 from .restarts import Restarts
-from .resuming import checkpointed, room_for_a_part, to_go_on
+from .resuming import room_for_a_part, to_go_on
 from .screen import Screen
-
-WORKERS_FAREWELL = 10.0
-"""Seconds that workers get to end by themselves once the server has."""
-
-LAST_WORD = 2.0
-"""Seconds that the server gets, after the last worker is gone, to write that the run is over."""
 
 TRIES = 3
 """How often a server that is killed is started again from one version."""
-
-# The server is asked first: it tells the workers and closes the record. All of this fits into three seconds.
-STOP_SERVER: Steps = ((0.0, signal.SIGINT), (2.1, signal.SIGTERM), (2.4, signal.SIGKILL))
-STOP_WORKER: Steps = ((0.4, signal.SIGINT), (1.5, signal.SIGTERM), (1.8, signal.SIGKILL))
-STOP_NOW: Steps = ((0.0, signal.SIGINT), (1.0, signal.SIGTERM), (1.4, signal.SIGKILL))
-
-# Who ends a machine gives notice: time for the server's last checkpoint.
-LEAVE_SERVER: Steps = ((0.0, signal.SIGINT), (22.0, signal.SIGTERM), (22.3, signal.SIGKILL))
-
-# Nobody is waiting at a keyboard: the server may finish what it is doing.
-CLOSE_SERVER: Steps = ((0.0, signal.SIGINT), (10.0, signal.SIGTERM), (12.0, signal.SIGKILL))
-FAREWELL: Steps = tuple((WORKERS_FAREWELL + delay, signum) for delay, signum in STOP_NOW)
-
-NEVER_JOINED = (
-    "{script} ended without calling evener.join() and session.prepare(...), so every process ran it alone "
-    "and nothing was shared. Call session = evener.join(), then "
-    "model, optimizer, loader = session.prepare(model, optimizer, loader), and train in "
-    "'for epoch in session.epochs(n):'."
-)
-
-
-def to_stop_a_server(folder: Path, asked: signal.Signals) -> Steps:
-    """How a server ends that the signal ``asked`` to: after a last checkpoint, if it takes any; not for Ctrl-C."""
-    return LEAVE_SERVER if asked != signal.SIGINT and checkpointed(folder) else STOP_SERVER
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """How a run went.
-
-    Attributes:
-        code: exit code: 0; 1 when some process failed; 2 when the script never took part; 128 + the number
-            of the signal that ended the run.
-        run: the run's id.
-        folder: where its record is.
-        problems: what went wrong, in words; already shown.
-        began: the server wrote a record; one that is there may be of the run that was to go on.
-    """
-
-    code: int
-    run: str
-    folder: Path
-    problems: tuple[str, ...] = ()
-    began: bool = True
-
-    @property
-    def record(self) -> Path | None:
-        """The run's record, if the server wrote one."""
-        path = record_path(self.folder)
-        return path if self.began and path.exists() else None
 
 
 def run(options: RunOptions, screen: Screen | None = None) -> RunResult:
@@ -205,7 +159,7 @@ class _Run:
             self._end(living, STOP_NOW)
         elif server.code != 0:
             self._stopping = True
-            self._fail(1, f"the server {server.how}, which ends the run." + _see_above(server))
+            self._fail(1, f"the server {server.how}, which ends the run." + see_above(server))
             self._end(living, STOP_NOW)
         elif not self.record.exists():
             self._stopping = True
@@ -299,7 +253,3 @@ class _Run:
     def _waits(self) -> bool:
         """Whether the server waits for workers: after the end it does not, though a disk may keep that from us."""
         return addresses.listens(self.plan.address)
-
-
-def _see_above(child: Child) -> str:
-    return " What it printed is above." if (child.code or 0) > 0 else ""

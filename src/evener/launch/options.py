@@ -16,7 +16,7 @@ from pathlib import Path
 from ..core.policies import POLICIES
 from ..core.policies.base import check_micro_batch
 from ..runtime.keeping import Head
-from ..runtime.place import Compress, PolicyChoice, compress_objection
+from ..runtime.place import KEEP, Compress, PolicyChoice, compress_objection
 from ..simulation.faults import SERVER, Fault, check_worker
 from ..trace import record_path
 from . import _cgroups, slowness
@@ -54,6 +54,7 @@ class RunOptions:
         tcp: bulk goes over TCP, also between processes of one host.
         checkpoint_every: seconds from one checkpoint of the server to the next; 0: none. ``None``:
             :data:`CHECKPOINT_EVERY`, or as seldom as to cost less than :data:`CHECKPOINT_SHARE` of the time.
+        keep_checkpoints: how many of them stay.
         resume: what ``record`` holds of a run that goes on; ``None``: it begins.
         faults: what happens to whom when.
         restarts: how often each worker that ends with an error is started again.
@@ -73,6 +74,7 @@ class RunOptions:
     record: Path | None = None
     tcp: bool = False
     checkpoint_every: float | None = None
+    keep_checkpoints: int = KEEP
     resume: Head | None = None
     faults: tuple[Fault, ...] = ()
     restarts: int = 0
@@ -103,7 +105,7 @@ class RunOptions:
         check_faults(self.faults, self.workers)
         if self.restarts < 0:
             raise LaunchError(f"a worker is started again 0 times or more, not {self.restarts} times.")
-        check_checkpoint_every(self.checkpoint_every)
+        check_checkpoints(self.checkpoint_every, self.keep_checkpoints)
         if self.resume is None:
             check_record(self.record)
         if self.port is not None:
@@ -160,14 +162,16 @@ def how_often(checkpoint_every: float | None) -> tuple[float, float]:
     return (CHECKPOINT_EVERY, CHECKPOINT_SHARE) if checkpoint_every is None else (checkpoint_every, 0.0)
 
 
-def check_checkpoint_every(seconds: float | None) -> None:
-    """Refuse what is no time between two checkpoints.
+def check_checkpoints(seconds: float | None, keep: int) -> None:
+    """Refuse what is no time between two checkpoints, or no number of them.
 
     Raises:
         LaunchError: it is none.
     """
     if seconds is not None and not (math.isfinite(seconds) and seconds >= 0):
         raise LaunchError(f"{seconds:g} is no number of seconds between checkpoints: give one from 0 (0: none).")
+    if keep < 1:
+        raise LaunchError(f"{keep} checkpoints cannot be kept: give a number from 1, or --checkpoint-every 0 for none.")
 
 
 def check_record(folder: Path | None) -> None:

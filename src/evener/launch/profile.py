@@ -15,6 +15,7 @@ from ..simulation.profile import Profile, Request
 from ._places import THREADS
 from ._signals import Signals
 from .crew import Child, Crew
+from .ending import see_above
 from .limit import StoppedError
 from .options import LaunchError, check_script
 from .screen import Plain, Screen
@@ -99,8 +100,7 @@ def _answer(child: Child, folder: Path, script: Path) -> Profile:
     if refused.exists():
         raise LaunchError(f"{refused.read_text(encoding='utf-8')}.")
     if child.code:
-        above = " What it printed is above." if child.code > 0 else ""
-        raise LaunchError(f"nothing was measured: {script} {child.how}.{above}")
+        raise LaunchError(f"nothing was measured: {script} {child.how}.{see_above(child)}")
     if not measured.exists():
         raise LaunchError(NEVER_JOINED.format(script=script))
     return msgspec.json.decode(measured.read_bytes(), type=Profile)

@@ -17,8 +17,8 @@ from ..trace import parts, record_path
 from . import folders
 from ._actors import DOOR, Job, Server, Worker
 from ._opening import Opened, opened
+from .ending import LAST_WORD, WORKERS_FAREWELL, RunResult
 from .hosts import ServeOptions, check_bind
-from .local import LAST_WORD, WORKERS_FAREWELL, RunResult
 from .options import LaunchError
 from .ray_options import INSTALL, RayOptions, actor_options, in_words
 from .resuming import to_go_on
@@ -191,6 +191,7 @@ class _Run:
             targets=options.targets,
             record=self.run.folder,
             checkpoint_every=options.checkpoint_every,
+            keep_checkpoints=options.keep_checkpoints,
             compress=options.compress,
             compare_data=options.compare_data,
             run=self.run.name,

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..runtime.keeping import Head
-from ..runtime.place import Compress, PolicyChoice
-from .options import LaunchError, check_checkpoint_every, check_policy, check_record, check_script, check_targets
+from ..runtime.place import KEEP, Compress, PolicyChoice
+from .options import LaunchError, check_checkpoints, check_policy, check_record, check_script, check_targets
 
 OLDEST, TOO_NEW = (2, 40), (3, 0)
 """The releases of Ray that this is written for."""
@@ -35,7 +35,7 @@ class RayOptions:
         resources: what a worker of each kind needs, as Ray counts it: ``{"CPU": 1}``, ``{"GPU": 1, "big": 0.5}``.
         server_resources: what the server needs. It runs on the node of who asks, which keeps the record.
         restarts: how often Ray makes a worker that was lost anew, or the server; -1: always.
-        checkpoint_every: as of a run on one machine.
+        checkpoint_every, keep_checkpoints: as of a run on one machine.
         port: of the server; ``None``: any free one.
         policy, seed, targets, record, compress: as of a run on one machine.
         resume: of a run that goes on from its newest checkpoint, which is in ``record``; ``None``: it begins.
@@ -49,6 +49,7 @@ class RayOptions:
     server_resources: Mapping[str, float] = field(default_factory=dict)
     restarts: int = 10
     checkpoint_every: float | None = None
+    keep_checkpoints: int = KEEP
     port: int | None = None
     policy: PolicyChoice = field(default_factory=PolicyChoice)
     seed: int = 0
@@ -80,7 +81,7 @@ class RayOptions:
             raise LaunchError(f"{self.restarts} is no number of restarts: give one from 0, or -1 for no limit.")
         if self.port is not None and not 1 <= self.port <= 65535:
             raise LaunchError(f"{self.port} is no port: ports are 1 to 65535. Leave it out to have a free one chosen.")
-        check_checkpoint_every(self.checkpoint_every)
+        check_checkpoints(self.checkpoint_every, self.keep_checkpoints)
         check_policy(self.policy)
         check_targets(self.targets)
         if self.resume is None:

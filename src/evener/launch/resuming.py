@@ -8,12 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..runtime import keeping
-from ..runtime.keeping import CheckpointError, Head
+from ..runtime.keeping import FINAL, CheckpointError, Head
 from ..trace import HeldError, complete, held, part_path, parts, record_path, set_aside
 from .options import LaunchError
-
-FINAL = "final.pt"
-"""The last thing that a run leaves (:mod:`evener.training.weights`)."""
 
 
 def to_resume(folder: Path) -> Head:
@@ -75,7 +72,7 @@ def room_for_a_part(folder: Path) -> Iterator[None]:
 
 def checkpointed(folder: Path) -> bool:
     """Whether there is something to go on from."""
-    return any(folder.glob("checkpoint-*.evener"))
+    return bool(keeping.listed(folder))
 
 
 def to_go_on(folder: Path, words: Sequence[str], arguments: Sequence[str], more: Sequence[str] = ()) -> str:

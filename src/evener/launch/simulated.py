@@ -19,7 +19,7 @@ from ._opening import opened
 from ._places import THREADS
 from ._signals import Signals
 from .crew import Child, Crew
-from .local import STOP_NOW, RunResult
+from .ending import STOP_NOW, RunResult, see_above
 from .options import LaunchError, check_policy, check_record, check_script, check_targets
 from .screen import Screen
 
@@ -151,8 +151,7 @@ def _problems(child: Child, options: SimulateOptions, record: Path) -> tuple[str
     if child.asked:
         return ()
     if child.code:
-        above = " What it printed is above." if child.code > 0 else ""
-        return (f"{child.name} {child.how}.{above}",)
+        return (f"{child.name} {child.how}.{see_above(child)}",)
     if not record.exists():
         return (NEVER_JOINED.format(script=options.script),)
     return ()

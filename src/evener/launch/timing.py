@@ -27,7 +27,7 @@ from ..simulation.drive import Outcome, Simulation, Stuck
 from ..trace import Writer, record_path
 from . import folders
 from ._signals import Signals
-from .local import RunResult
+from .ending import RunResult
 from .options import LaunchError, check_policy, check_record
 from .screen import Plain, Screen
 from .simulated import cluster_notes

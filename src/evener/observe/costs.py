@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from . import words
-from .timeline import AWAY, COMPUTING, STALLED, TRANSFERRING, WAITING, Interval
+from .intervals import AWAY, COMPUTING, STALLED, TRANSFERRING, WAITING, Interval
 
 BLAMED = 32
 """Workers by whom the waiting of one is counted; what others caused is counted together."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .intervals import STATES, Interval
 from .series import Bins
-from .timeline import STATES, Interval
 
 ROOM = 400_000
 """Single intervals kept."""

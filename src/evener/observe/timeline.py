@@ -14,60 +14,9 @@ from typing import NamedTuple
 
 from ..core import commands as c
 from ..core import events as e
-from ..core.members import Mean
 from ..trace import EndLine, EventLine, HeaderLine, Line, NoteLine
-
-COMPUTING, TRANSFERRING, WAITING, STALLED, AWAY = STATES = ("computing", "transferring", "waiting", "stalled", "away")
-
-CAUSES = {
-    "": "",
-    "contribution": "its contribution was on its way to the server",
-    "parameters": "new parameters were on their way to it",
-    "step": "the parameters it needed did not exist yet",
-    "server": "the server made the optimizer step",
-    "ticket": "nothing was left to hand out",
-    "handover": "its next ticket was on its way",
-    "epoch": "the next epoch had not begun",
-    "start": "the run had not begun",
-    "sits out": "it was too slow to be of use",
-    "slow": "the ticket took far longer than its pace predicts",
-    "silent": "it had a ticket and did not begin it",
-    "end": "nothing was left to do",
-}
-"""Why a worker was in the state that it was in: the first two of ``transferring``, then of ``waiting``, ``stalled``."""
-
-LONGER = 4.0
-"""Times what was predicted, from which on it is a stall."""
-
-SHORTEST = 0.05
-"""Seconds beyond what was predicted that a stall has at least: an operating system takes less away now and then."""
-
-
-class Interval(NamedTuple):
-    """Worker ``worker`` was in ``state`` from ``start`` to ``stop`` (s).
-
-    Attributes:
-        cause: a key of :data:`CAUSES`; of ``away`` the reason for which it left, in words.
-        by: the worker whose contribution ended the waiting; -1: nobody's.
-        ticket, step, version, samples: what it computed, on parameters of ``version``; of ``waiting`` for parameters,
-            the version that it needed. -1 where there is none.
-    """
-
-    worker: int
-    start: float
-    stop: float
-    state: str
-    cause: str = ""
-    by: int = -1
-    ticket: int = -1
-    step: int = -1
-    version: int = -1
-    samples: int = 0
-
-    @property
-    def seconds(self) -> float:
-        """Its length."""
-        return self.stop - self.start
+from .intervals import AWAY, COMPUTING, STALLED, TRANSFERRING, WAITING, Interval
+from .stalls import Usual
 
 
 class _Ticket(NamedTuple):
@@ -89,25 +38,6 @@ class _Now(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Usual:
-    """How long something takes as a rule: by ``amount``, so that a longer ticket may take longer."""
-
-    mean: Mean = field(default_factory=lambda: Mean(0.0, gain=0.2))
-
-    def usual(self, seconds: float, amount: float = 1.0) -> float:
-        """``seconds``, or less: what was to be expected, where ``seconds`` are far longer."""
-        if not self.mean.known:
-            return seconds
-        expected = self.mean.value * amount
-        return expected if seconds > max(LONGER * expected, expected + SHORTEST) else seconds
-
-    def learn(self, seconds: float, amount: float = 1.0) -> None:
-        # A stall says little about the next ticket; but a worker that became slow for good must be believed in time.
-        most = LONGER * self.mean.value if self.mean.known else seconds
-        self.mean.add(min(seconds / amount, most))
-
-
-@dataclass(slots=True)
 class _Worker:
     since: float
     now: _Now
@@ -118,8 +48,8 @@ class _Worker:
     sent: set[int] = field(default_factory=set)
     sits_out: bool = False
     here: bool = True
-    pace: _Usual = field(default_factory=_Usual)
-    handover: _Usual = field(default_factory=_Usual)
+    pace: Usual = field(default_factory=Usual)
+    handover: Usual = field(default_factory=Usual)
 
 
 class Timeline:

@@ -18,39 +18,31 @@ class Admission:
     """Knows the users of the connections: by a public key, or all by the run's token.
 
     Args:
-        listener: asks for the keys that are allowed.
+        listener: knows the keys that are allowed.
     """
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
-        self._allowed = listener.allowed()
-        self._names: dict[str, str] = dict(self._allowed or {})
+        self._names: dict[str, str] = {}  # of those who were heard: also of keys taken back
         self._greetings: dict[str, tuple[float, float]] = {}
 
     @property
     def by_key(self) -> bool:
         """Whether each user has a key."""
-        return self._allowed is not None
-
-    def refresh(self) -> None:
-        """Look again at who is allowed. To be called every second or so."""
-        self._allowed = self._listener.allowed()
-        self._names.update(self._allowed or {})
+        return self._listener.allowed() is not None
 
     def heard(self, user: str) -> bool:
         """Whether what this user says counts."""
-        if self._allowed is None or user in self._allowed:
+        allowed = self._listener.allowed()
+        if allowed is None:
             return True
-        self.refresh()  # it may have been let in a moment ago
-        return user in self._allowed
-
-    def gone(self, user: str) -> bool:
-        """Whether the key of one who was heard was taken back, as of the last look."""
-        return self._allowed is not None and user not in self._allowed
+        if user in allowed:
+            self._names[user] = allowed[user]
+        return user in allowed
 
     def name(self, user: str) -> str:
         """What the user's key is called; empty where there are no keys."""
-        return self._names.get(user, user[:8] + "...") if self._allowed is not None else ""
+        return self._names.get(user, user[:8] + "...") if self.by_key else ""
 
     def who(self, frame: zmq.Frame) -> str:
         """Who sent this, and where its connection comes from."""

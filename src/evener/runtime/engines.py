@@ -37,6 +37,8 @@ class Task:
         restart: how often the engine has begun the job anew.
         port: of the server.
         elsewhere: ``HOST:PORT`` of a server that is there already; empty: rank 0 starts one.
+        store: host and port of a store that the engine's agents keep for as long as any of them waits for its
+            processes; ``None``: there is none.
         start: tells the engine's start of this node's processes from any other.
     """
 
@@ -54,6 +56,7 @@ class Task:
     port: int = 0
     elsewhere: str = ""
     start: str = ""
+    store: tuple[str, int] | None = None
 
     @property
     def serves(self) -> bool:
@@ -155,6 +158,7 @@ def _torch(given: _Given, engine: Literal["torchrun", "env"]) -> Task:
     leader, port = given.text("MASTER_ADDR"), given.text("MASTER_PORT")
     run = given.get("TORCHELASTIC_RUN_ID", "none")
     unique = run not in ("none", "")
+    shared = engine == "torchrun" and given.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     return _task(
         given,
         engine,
@@ -168,6 +172,7 @@ def _torch(given: _Given, engine: Literal["torchrun", "env"]) -> Task:
         nodes=given.number("GROUP_WORLD_SIZE", least=1, default=-(-size // local_size)),
         leader=leader,
         restart=given.number("TORCHELASTIC_RESTART_COUNT", default=0),
+        store=(leader, given.number("MASTER_PORT", least=1)) if shared else None,
         # In a folder that the agent makes anew; else whoever has started all of them.
         start=os.path.dirname(os.path.dirname(given.get("TORCHELASTIC_ERROR_FILE", ""))) or str(os.getppid()),
     )
@@ -195,7 +200,7 @@ def _slurm(given: _Given) -> Task:
 
 
 def _task(
-    given: _Given, engine: Literal["torchrun", "slurm", "env"], name: str, unique: bool, /, **place: int | str
+    given: _Given, engine: Literal["torchrun", "slurm", "env"], name: str, unique: bool, /, **place: object
 ) -> Task:
     job = f"{engine}-" + re.sub(r"[^A-Za-z0-9._-]+", "_", name)[:100]
     digest = hashlib.blake2b(job.encode(), digest_size=4).digest()

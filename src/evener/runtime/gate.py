@@ -12,7 +12,7 @@ from collections import deque
 
 import zmq
 
-from .keys import ServerKeys
+from .allowed import Allowed
 
 DOMAIN = "evener"
 USER = "evener"
@@ -29,13 +29,13 @@ class Gate:
 
     Args:
         context: of the socket that is guarded. One gate to a context.
-        secret: the run's token, or the server's keys.
+        secret: the run's token, or who is allowed by key.
 
     Attributes:
         refused: ``(address, why)`` of those turned away, oldest first; to be emptied by who reads it.
     """
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], secret: str | ServerKeys) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], secret: str | Allowed) -> None:
         self._secret = secret
         self.refused: deque[tuple[str, str]] = deque(maxlen=REMEMBERED)
         self._socket: zmq.Socket[bytes] = context.socket(zmq.REP)
@@ -73,11 +73,11 @@ class Gate:
 
     def _judge(self, mechanism: bytes, credentials: list[bytes]) -> tuple[bytes, str]:
         """The user id, and why not; one of them is empty."""
-        if isinstance(self._secret, ServerKeys):
+        if isinstance(self._secret, Allowed):
             if mechanism != b"CURVE" or len(credentials) != 1:
                 return b"", "a connection without a key"
             key = zmq.utils.z85.encode(credentials[0])
-            if key.decode() in self._secret.allowed():
+            if key.decode() in self._secret.look():
                 return key, ""
             return b"", f"the key {key[:8].decode()}..., which is not (or no longer) allowed here"
         if mechanism == b"PLAIN" and len(credentials) == 2:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 
@@ -24,6 +24,9 @@ OPTIONS = "EVENER_SERVE"
 
 LEAVE = 28.0
 """Seconds that a server gets to end: time for a last checkpoint, and less than torchrun gives (30)."""
+
+TELL = 5.0
+"""Seconds that may be taken to tell that the run is over."""
 
 FREED = 25.0
 """Seconds to wait, in a job that was begun anew, until the server of before has let its port go."""
@@ -40,18 +43,21 @@ class Hosting:
         keys: the server's folder of keys.
         workers: how many to expect.
         script: path and arguments.
+        over: is called, in a thread, when the server has ended well.
 
     Raises:
         EngineError: it cannot listen there.
         addresses.AddressError: nobody knows the leader's host.
     """
 
-    def __init__(self, task: Task, keys: Path, workers: int, script: Sequence[str]) -> None:
+    def __init__(
+        self, task: Task, keys: Path, workers: int, script: Sequence[str], over: Callable[[], None] = lambda: None
+    ) -> None:
         listen = task.listen
         _wait_for_port(listen, FREED if task.restart else 0.0)
         own = ["--listen", listen, "--keys", str(keys), "--workers", str(workers), *_room(task)]
         words = [script[0], *own, *shlex.split(os.environ.get(OPTIONS, "")), "--", *script[1:]]
-        self._ending = False
+        self._ending, self._over = False, over
         self._process = subprocess.Popen(
             [sys.executable, "-m", "evener", "serve", *words],
             # Other processes of the job print to the same terminal: no panel that is drawn over and over.
@@ -65,13 +71,16 @@ class Hosting:
         if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
             signal.signal(signal.SIGTERM, self._told)
         self._usual, sys.excepthook = sys.excepthook, self._failed
-        threading.Thread(target=self._watch, name="evener-hosting", daemon=True).start()
+        self._watching = threading.Thread(target=self._watch, name="evener-hosting", daemon=True)
+        self._watching.start()
 
     def _watch(self) -> None:
         code = self._process.wait()
         if code and not self._ending:
             _flush()
             os._exit(abs(code))  # from a thread nothing else ends the main one; the server's words are above
+        if not code:
+            self._over()
 
     def _told(self, signum: int, frame: FrameType | None) -> None:
         self._stop()
@@ -96,6 +105,7 @@ class Hosting:
         if code and not self._ending:
             _flush()
             os._exit(abs(code))
+        self._watching.join(TELL)
 
 
 def _room(task: Task) -> list[str]:

@@ -12,6 +12,7 @@ read against a schema.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -32,6 +33,12 @@ VARIABLE = "EVENER_KEYS"
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What a worker's key may be called: it becomes the name of a file."""
+
+UNCERTAIN = {
+    *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM),  # strangers can use up a server's descriptors
+}
+"""Errors that say nothing of whether a file is there."""
 
 MOST = 1 << 16
 """Bytes of a key file: more is none."""
@@ -111,19 +118,31 @@ class ServerKeys:
         self.public, self.secret = _key(file.public, path), _key(file.secret, path)
 
     def allowed(self) -> dict[str, str]:
-        """Public key → name, of those who may take part at this moment. A damaged file allows nobody."""
+        """Public key → name, of those who may take part at this moment. A damaged file allows nobody.
+
+        Raises:
+            KeysError: that cannot be told at present.
+        """
         found: dict[str, str] = {}
         try:
             with os.scandir(self.folder / ALLOWED) as entries:
                 paths = [Path(entry.path) for entry in entries if entry.name.endswith(".pub")]
-        except OSError:
+        except OSError as error:
+            self._tell_apart(error)
             return found
         for path in paths:
             try:
                 found[_key(_read(path).decode("ascii").strip(), path).decode()] = path.stem
-            except (OSError, UnicodeDecodeError, KeysError):
-                continue  # it may have been removed just now
+            except OSError as error:
+                self._tell_apart(error)  # else it may have been removed just now
+            except (UnicodeDecodeError, KeysError):
+                continue
         return found
+
+    def _tell_apart(self, error: OSError) -> None:
+        """What is wrong with a disk, or with this process, takes nobody's key back."""
+        if error.errno in UNCERTAIN:
+            raise KeysError(f"{self.folder / ALLOWED} cannot be read: {error.strerror}.") from None
 
 
 def make(folder: Path, names: list[str]) -> list[Path]:

@@ -17,12 +17,19 @@ from .transport import prove
 CONNECT, HANDSHAKE = 4.0, 5.0
 """Seconds that a connection, and then the handshake on it, may take."""
 
+LOOK = 2.0
+"""Seconds that a look at a server may take."""
+
 PAUSE = 0.5
 """Seconds between two attempts."""
 
 
 class NobodyError(ConnectionError):
     """There is no server that would take this worker; the message says what to do."""
+
+
+class NoAnswerError(NobodyError):
+    """Whoever is there does not say who it is: it may be a server that is stopped at present."""
 
 
 def knock(address: str, keys: WorkerKeys, wait: float = 0.0, tell: Callable[[str], None] = lambda text: None) -> str:
@@ -63,6 +70,30 @@ def knock(address: str, keys: WorkerKeys, wait: float = 0.0, tell: Callable[[str
         time.sleep(PAUSE)
 
 
+def seen(address: str, secret: str | WorkerKeys) -> str:
+    """What is to be seen of a server that does not answer (yet): in words, with what to do.
+
+    Raises:
+        NobodyError: somebody is there who is another, as far as keys can tell.
+    """
+    host, port = addresses.split(address)
+    try:
+        socket.create_connection((host, port), LOOK).close()
+    except ConnectionRefusedError:
+        return "nobody listens there yet. Its script may still be loading; or the run is over."
+    except OSError as error:
+        return (
+            f"it cannot be reached ({error.strerror or 'no answer'}). Is that machine on, and does its firewall let "
+            f"TCP port {port} in?"
+        )
+    if isinstance(secret, WorkerKeys):
+        try:
+            _shake_hands(address, address, secret)
+        except NoAnswerError as error:
+            return str(error)
+    return "somebody listens there, but does not answer as this worker's server. Is it another program, or run?"
+
+
 def _nothing(text: str) -> None:
     pass
 
@@ -92,32 +123,34 @@ def _shake_hands(numeric: str, address: str, keys: WorkerKeys) -> None:
         prove(channel, keys)
         events: zmq.Socket[bytes] = channel.get_monitor_socket(zmq.EVENT_ALL)
         channel.connect(f"tcp://{numeric}")
-        why = _outcome(events, address, keys)
+        refusal = _outcome(events, address, keys)
         channel.disable_monitor()
         events.close(linger=0)
         channel.close()
     finally:
         context.destroy(linger=0)
-    if why:
-        raise NobodyError(why)
+    if refusal is not None:
+        raise refusal
 
 
-def _outcome(events: zmq.Socket[bytes], address: str, keys: WorkerKeys) -> str:
-    """Why the handshake failed; empty if it did not."""
+def _outcome(events: zmq.Socket[bytes], address: str, keys: WorkerKeys) -> NobodyError | None:
+    """Why the handshake failed, if it did."""
     until = time.monotonic() + HANDSHAKE
     while (left := until - time.monotonic()) > 0 and events.poll(int(left * 1000) + 1):
         match int(str(monitor.recv_monitor_message(events)["event"])):
             case zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                return ""
+                return None
             case zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-                return (
+                return NobodyError(
                     f"the server at {address} does not allow the key of '{keys.name}' (any more). On its machine its "
                     f"folder of keys must have allowed/{keys.name}.pub; 'evener keys DIR NAME' makes a new key."
                 )
             case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-                return (
+                return NobodyError(
                     f"what listens on {address} is not the server that the key of '{keys.name}' was made for: another "
                     "program, a run without keys, or a server with other keys. Check the port, and copy this worker's "
                     "folder of keys from the server's machine again."
                 )
-    return f"{address} takes connections but does not answer as an evener server does within {HANDSHAKE:.0f} s."
+    return NoAnswerError(
+        f"{address} takes connections but does not answer as an evener server does within {HANDSHAKE:.0f} s."
+    )

@@ -16,6 +16,7 @@ import zmq
 
 from . import protocol as p
 from .keys import WorkerKeys
+from .knocking import NobodyError, seen
 from .numeric import Buffer
 from .transport import Dialer, process_name
 
@@ -27,6 +28,9 @@ PATIENCE = 120.0
 
 UNSAID = 5.0
 """Seconds without a server after which it is said that there is none yet."""
+
+AGAIN = 15.0
+"""Seconds after which it is said again."""
 
 LOST = 900.0
 """Seconds to try to reach a server that was there and is lost: it may be resumed on a machine that must start first."""
@@ -59,8 +63,9 @@ class Line:
             way on it may be lost. It comes back by itself.
         plain_outside: as the dialer's.
         wait: seconds to wait for a server that is not there at first.
-        over: where it can be seen, without a server, that the run has ended; empty: nowhere. Asked while there is none.
-        tell: is told, once, that nobody answers yet.
+        over: which run it is, in words, if it can be seen without a server that it has ended; else empty. Asked while
+            there is none.
+        tell: is told, again and again, that nobody answers yet; and, elsewhere, why a run was broken off.
 
     Attributes:
         changed: the lock and condition of all that both threads touch.
@@ -85,6 +90,7 @@ class Line:
         self.welcome: p.Welcome | None = None
         self.finished: p.Finished | None = None
         self._address = address.removeprefix("tcp://")
+        self._secret = secret
         self._refused = REFUSED_TOKEN if isinstance(secret, str) else REFUSED_KEY
         self._hello = hello
         self._on_control = control
@@ -102,6 +108,8 @@ class Line:
         self._closing = False
         self._joined = False
         self._greeted = 0.0
+        self._unsaid = UNSAID
+        self._stranger = False
         self._heard = self._beaten = self._awake = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="evener-io", daemon=True)
 
@@ -239,8 +247,10 @@ class Line:
                     if message.run:  # who answers there later must be of the same run
                         self._hello = msgspec.structs.replace(self._hello, run=message.run)
                     self._joined = True
-                case p.Finished():
+                case p.Finished(reason=reason, ok=ok):
                     self.finished = message
+                    if not ok and isinstance(self._secret, WorkerKeys):  # else it is shown on this machine anyway
+                        self._tell(f"the run has ended: {reason}")
             self._on_control(message, memoryview(frames[1] if len(frames) > 1 else b""))
             self.changed.notify_all()
 
@@ -272,6 +282,7 @@ class Line:
                 self.greet_again()  # heard when somebody is there again
         if not self._joined and not self._dialer.up:
             self._seek(silent)
+            self._awake = time.monotonic()  # a look takes seconds, in which this process was not stopped
         elif silent > (5 * BEAT if self.finished is not None else LOST if self._joined else PATIENCE):
             where = "speaks any more" if self._joined else "answers"
             raise RunError(f"nobody at {self._address} {where}: is the server's process alive?")
@@ -281,9 +292,9 @@ class Line:
 
     def _seek(self, silent: float) -> None:
         """There is no server, so far: it has yet to come, or this worker has come too late."""
-        if where := self._over():
+        if which := self._over():
             raise RunError(
-                f"the run in {where} is complete: this worker has come too late. A new run needs another folder, or "
+                f"the run {which} is complete: this worker has come too late. A new run needs another folder, or "
                 "its job another id."
             )
         if silent > self._wait:
@@ -291,6 +302,14 @@ class Line:
                 f"nobody at {self._address} answers, for {silent:.0f} s now: the run is over, or its server is lost or "
                 "has not begun. When there is one, start this worker (again)."
             )
-        if silent > UNSAID:
-            self._tell(f"nobody at {self._address} answers yet: trying for {self._wait:.0f} s")
-            self._tell = lambda text: None
+        if silent > self._unsaid:
+            self._unsaid = silent + AGAIN
+            so_far = f"for {silent:.0f} s of {self._wait:.0f}"
+            try:
+                there = seen(self._address, self._secret)
+            except NobodyError as error:
+                if self._stranger:  # and not one that was about to go
+                    raise RunError(str(error)) from None
+                there = str(error)
+                self._stranger = True
+            self._tell(f"waiting for the server at {self._address}, {so_far}: {there}")

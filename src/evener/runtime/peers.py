@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,10 +60,15 @@ class Peers:
 
     Args:
         socket: of the listener; a process ``name`` has the connections ``name/control`` and ``name/bulk`` to it.
+
+    Attributes:
+        next_call: when to give the next sign of life.
+        awake_since: the end of the last time for which this process was stopped, as the roll call has seen.
     """
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self.next_call = 0.0
+        self.awake_since = -math.inf
         self._called = 0.0
         self._socket = socket
         self._by_name: dict[bytes, Peer] = {}
@@ -114,6 +120,8 @@ class Peers:
     def roll_call(self, now: float) -> list[tuple[Peer, str]]:
         """Give all a sign of life. Returns who is gone, and how that shows."""
         stopped = now - self._called > 3 * ROLL_CALL
+        if stopped:
+            self.awake_since = now
         self._called = now
         self.next_call = now + ROLL_CALL
         gone: list[tuple[Peer, str]] = []
@@ -156,10 +164,12 @@ def objection(
 ) -> str:
     """Why who says this cannot take part in the run with a model of these ``entries``; empty if it can.
 
+    It is read on both machines, so it says whose is what.
+
     ``versions`` are the server's; ``data`` is its data set, where that is compared.
     """
     if hello.protocol != p.PROTOCOL:
-        return f"the server speaks protocol {p.PROTOCOL}, this worker {hello.protocol}: install the same evener"
+        return f"the server speaks protocol {p.PROTOCOL}, the worker {hello.protocol}: install the same evener"
     if hello.run and hello.run != run:
         return f"this server runs {run}, not {hello.run}"
     if why := too_far(versions, hello.versions):
@@ -174,17 +184,17 @@ def objection(
 def _other_data(server: p.DataMark, worker: p.DataMark) -> str:
     host = socket.gethostname()
     remedy = (
-        f"Copy the server's data set to this machine, where the script looks for it (rsync -a {host}:DIR/ DIR/, or "
+        f"Copy the server's to the worker's machine, where the script looks for it (rsync -a {host}:DIR/ DIR/, or "
         "scp -r), or let the script fetch what is not there, as evener.data.har() does."
     )
     if server.samples != worker.samples:
-        return f"the data set has {worker.samples} samples here, but {server.samples} on the server. {remedy}"
+        return f"the worker's data set has {worker.samples} samples, the server's {server.samples}. {remedy}"
     if server.digest and worker.digest.startswith("!"):
-        return f"the data set cannot be loaded here ({printable(worker.digest[1:])}). {remedy}"
+        return f"the worker cannot load its data set ({printable(worker.digest[1:])}). {remedy}"
     if server.digest and worker.digest and server.digest != worker.digest:
         return (
-            f"the data set has as many samples as the server's ({server.samples}), but others. {remedy} If the data "
-            "are the same and only decoded otherwise here, start the server with --compare-data length."
+            f"the worker's data set has as many samples as the server's ({server.samples}), but others. {remedy} If "
+            "the data are the same and only decoded otherwise, start the server with --compare-data length."
         )
     return ""
 

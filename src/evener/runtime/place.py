@@ -15,6 +15,15 @@ DETERMINISTIC = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "MKL_CBWR": "AUTO", "PYTH
 """Environment in which a reproducible run's libraries compute the same each time; what a user has set is kept."""
 
 
+LACKING = (
+    "every machine of a run reads its own copy of the data. Copy what is missing here from the machine where the "
+    "script has run, to the same path, or let the script fetch it, as evener.data.har() does."
+)
+"""What is said, on a machine that has joined, to a script that does not find a file."""
+
+KEEP = 3
+"""How many sound checkpoints stay, unless the user says how many."""
+
 LIMIT_SIZES = (8, 16, 32, 64, 128)
 """Micro-batches among which each worker's best makes the limit, in samples."""
 
@@ -69,6 +78,7 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         checkpoint_every: seconds from one checkpoint to the next (0: none but those that are asked for).
         checkpoint_share: of the time, that checkpoints may cost: they are further apart where they are dear (0:
             whatever they cost).
+        keep_checkpoints: how many sound ones stay.
         resume: the run's folder, from whose newest checkpoint the server goes on (empty: it begins).
         prompt: each line of the record is written at once, for somebody who acts on it.
         launched, spawned: when the launcher began, and started this process; seconds since 1970 (0: not known).
@@ -100,6 +110,7 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cluster: dict[str, Any] = {}
     checkpoint_every: float = 0.0
     checkpoint_share: float = 0.0
+    keep_checkpoints: int = KEEP
     resume: str = ""
     wait: float = 0.0
     launched: float = 0.0

@@ -182,14 +182,15 @@ class Reception:
         """Once a second: who is silent, whose key was taken back, and who sends what never ends."""
         for peer, why in self._peers.roll_call(self._now()):
             self.see_out(peer, why)
-        self._admission.refresh()
         for peer in self._peers:
-            if self._admission.gone(peer.user):
+            if not self._admission.heard(peer.user):
                 self.refusals.add(self._now(), self._admission.name(peer.user), TAKEN_BACK)
                 self._take_back(peer)
         for fd, who in self._listener.connections.overfull():
             self.refusals.add(self._now(), who, "more bytes than a message has, without its end")
             self._listener.connections.end(fd)
+        if text := self._listener.trouble():
+            self._writer.note(self._now(), "warning", text=text)
         self.refusals.tell(self._now())
 
     def news(self, receive_all: Callable[[], None]) -> None:

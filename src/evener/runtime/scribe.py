@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .keeping import Body, Keeper
+from .keeping import Keeper
+from .sealed import Body
 
 QUIET = 600.0
 """Seconds in which a disk that keeps failing is not complained of again."""

@@ -14,6 +14,7 @@ from ..core import events as e
 from ..core.coordinator import Coordinator
 from ..trace import EpochSaid, Writer
 from . import protocol as p
+from .arrivals import Arrivals
 from .bulk.packing import Packing
 from .bulk.server import LostError, ServerBulk
 from .conduct import Report, Said, flaw
@@ -30,8 +31,9 @@ FAREWELL = 10.0
 LAST_LINES = 1.0
 """Seconds that are waited for the disk to take the lines that say so."""
 
-METRICS = 1000
-"""Different metrics of a run; workers may not log more."""
+GRACE = 0.5
+"""Seconds that the threads of ZeroMQ get, after this process was stopped, to read what workers said meanwhile, before
+anybody counts as late."""
 
 LINGER = 10.0
 """Seconds from its start that a server which went on can be found at least: workers look for it once a second or so,
@@ -100,13 +102,11 @@ class Server:
             packing,
         )
         self._posted: deque[Callable[[], None]] = deque()
-        self._pushes: dict[tuple[int, int], tuple[p.Push, Buffer]] = {}
         self._orders = dict(past.orders)
         self._origin = time.monotonic()
-        self._arrivals = 0
+        self._arrivals = Arrivals(self._bulk, self._peers)
         self._life = past.standing.resumed
         self._came: set[bytes] = set()
-        self._names: set[str] = set()
         self._reception = Reception(
             listener,
             self._peers,
@@ -165,7 +165,9 @@ class Server:
 
     def _round(self, poller: zmq.Poller) -> None:
         deadline = self.coordinator.deadline()
-        wake = self._peers.next_call if deadline is None else min(deadline, self._peers.next_call)
+        wake = self._peers.next_call
+        if deadline is not None:
+            wake = min(wake, max(deadline, self._peers.awake_since + GRACE))
         ready = dict(poller.poll(math.ceil(max(0.0, wake - self.now()) * 1000)))
         if self.listener.wake.socket in ready:
             self.listener.wake.hear()
@@ -179,8 +181,8 @@ class Server:
         if self.now() >= self._peers.next_call:
             self.writer.flush(self.now())
             self._reception.patrol()
-        deadline = self.coordinator.deadline()
-        if deadline is not None and self.now() >= deadline:
+        now, deadline = self.now(), self.coordinator.deadline()
+        if deadline is not None and now >= max(deadline, self._peers.awake_since + GRACE):
             self._tell(e.Tick())
         if self.between is not None:
             self.between()
@@ -264,10 +266,7 @@ class Server:
         own = member is not None and all(ticket in member.tickets for ticket in head.tickets)
         if own and max(head.versions) > self._bulk.version:
             raise p.ProtocolError(f"it holds version {max(head.versions)}, of {self._bulk.version} that there are")
-        # The server's own number: a worker's would begin anew when its process does.
-        number = self._arrivals
-        self._arrivals += 1
-        self._pushes[peer.worker, number] = head, whole
+        number = self._arrivals.keep(peer.worker, head, whole)
         # What is not its own is not looked at: the coordinator drops it.
         verdict = self.numeric.verdict(head, whole) if own else Verdict("some of its tickets are not this worker's")
         weight = head.weight if math.isfinite(head.weight) else 0.0
@@ -278,23 +277,7 @@ class Server:
         self._peers.say(peer.name, e.Landed())
         # What was neither taken nor kept is a contribution of a worker that the coordinator does not know.
         if not self.coordinator.state.members.get(peer.worker):
-            self._let_go(peer.worker, number)
-
-    def _known(self, metrics: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
-        """Those that there is room for: what workers make up is not to fill the memory."""
-        if len(self._names) < METRICS:
-            self._names.update(list(metrics)[: METRICS - len(self._names)])
-        return {name: sums for name, sums in metrics.items() if name in self._names}
-
-    def _let_go(self, worker: int, push: int) -> None:
-        """The contribution is not needed any more, nor the worker's memory that it may lie in."""
-        head, payload = self._pushes.pop((worker, push), (None, None))
-        if head is None or payload is None:
-            return
-        self._bulk.give_back(payload)
-        peer = self._peers.numbered(worker)
-        if head.offer is not None and peer is not None:
-            self._peers.say(peer.name, p.Taken(head.offer.key))
+            self._arrivals.let_go(peer.worker, number)
 
     # What the coordinator says ------------------------------------------------------------------------------
 
@@ -316,14 +299,14 @@ class Server:
             case c.Grant():
                 self._grant(command)
             case c.Accumulate(worker, push, step, samples, factor, _):
-                head, payload = self._pushes[worker, push]
+                head, payload = self._arrivals.get(worker, push)
                 self.numeric.accumulate(step, head, payload, factor)
-                self._let_go(worker, push)
+                self._arrivals.let_go(worker, push)
                 self.applied += samples
-                if metrics := self._known(head.metrics):
+                if metrics := self._arrivals.metrics(head):
                     self._on_metrics(metrics)
             case c.Discard(worker, push):
-                self._let_go(worker, push)
+                self._arrivals.let_go(worker, push)
             case c.Revoke(worker, ticket):
                 if peer := self._peers.numbered(worker):
                     self._peers.say(peer.name, e.Revoked(ticket))

@@ -1,10 +1,9 @@
-"""ZeroMQ, and nothing of ours: sockets that authenticate in the handshake, and a way to wake a poll."""
+"""ZeroMQ, and nothing of ours: sockets that authenticate in the handshake."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Mapping
 
 try:
@@ -16,10 +15,12 @@ import zmq
 from zmq.utils import monitor
 
 from . import addresses
+from .allowed import Allowed
 from .connections import Connections
 from .gate import DOMAIN, USER, Gate
 from .keys import ServerKeys, WorkerKeys
 from .protocol import MAX_MESSAGE
+from .wake import Wake
 
 WAITING = 64
 """Messages of one connection that wait to be read at most; its peer waits, too, then."""
@@ -70,27 +71,30 @@ class Listener:
         OpenAddressError: others can reach the address, and there are no keys.
         PortInUseError: the port is taken.
         addresses.AddressError: the host is not known.
+        KeysError: the folder of keys cannot be read.
     """
 
     def __init__(
         self, address: str, secret: str | ServerKeys, *, queue: int = QUEUE, plain_outside: bool = False
     ) -> None:
-        self._keys = secret if isinstance(secret, ServerKeys) else None
+        keys = secret if isinstance(secret, ServerKeys) else None
         # Resolved once: what is judged is what is bound.
         host, _, port = address.removeprefix("tcp://").rpartition(":")
         numeric = addresses.resolve(host.strip("[]"))
-        if self._keys is None and not plain_outside:
+        if keys is None and not plain_outside:
             refuse_open(address, "listen", numeric)
         _want_descriptors()
         self.context = zmq.Context()
         self.connections = Connections()
-        self._gate = Gate(self.context, secret)
+        guard = Allowed(secret) if isinstance(secret, ServerKeys) else secret
+        self._allowed = guard if isinstance(guard, Allowed) else None
+        self._gate = Gate(self.context, guard)
         self.socket: zmq.Socket[bytes] = self.context.socket(zmq.ROUTER)
-        if self._keys is None:
+        if keys is None:
             self.socket.plain_server = True
         else:
             self.socket.curve_server = True
-            self.socket.curve_publickey, self.socket.curve_secretkey = self._keys.public, self._keys.secret
+            self.socket.curve_publickey, self.socket.curve_secretkey = keys.public, keys.secret
         self.socket.zap_domain = DOMAIN.encode()
         self.socket.linger = 1000
         self.socket.maxmsgsize = MAX_MESSAGE
@@ -137,7 +141,11 @@ class Listener:
 
     def allowed(self) -> dict[str, str] | None:
         """Who may take part at this moment, by the user id that their messages carry; ``None``: whoever got in."""
-        return None if self._keys is None else self._keys.allowed()
+        return None if self._allowed is None else self._allowed.known
+
+    def trouble(self) -> str:
+        """What the user must be told of the folder of keys, if anything. To be asked every second or so."""
+        return "" if self._allowed is None else self._allowed.trouble()
 
     def close(self) -> None:
         """Close everything; what is queued gets a second to leave."""
@@ -145,6 +153,8 @@ class Listener:
         self.news_socket.close(linger=0)
         self.wake.close()
         self.socket.close()
+        if self._allowed is not None:
+            self._allowed.close()
         self._gate.close()
         self.context.term()
 
@@ -225,39 +235,6 @@ class Dialer:
         self.control.close()
         self.bulk.close()
         self.context.term()
-
-
-class Wake:
-    """Wakes a thread that polls: any thread may ring, one polls ``socket``."""
-
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
-        address = f"inproc://wake-{id(self)}"
-        self.socket: zmq.Socket[bytes] = context.socket(zmq.PULL)
-        self.socket.bind(address)
-        self._bell: zmq.Socket[bytes] = context.socket(zmq.PUSH)
-        self._bell.connect(address)
-        self._lock = threading.Lock()
-        self._ringing = False
-
-    def ring(self) -> None:
-        """Make the poll return. Cheap when it was rung already."""
-        with self._lock:
-            if not self._ringing and not self._bell.closed:
-                self._ringing = True
-                self._bell.send(b"", zmq.NOBLOCK)
-
-    def hear(self) -> None:
-        """After a poll: take the ring. What was queued before the ring is visible now."""
-        with self._lock:
-            self._ringing = False
-            while self.socket.poll(0):
-                self.socket.recv()
-
-    def close(self) -> None:
-        """Close both ends."""
-        with self._lock:
-            self._bell.close(linger=0)
-            self.socket.close(linger=0)
 
 
 def _end_when_gone(socket: zmq.Socket[bytes]) -> None:

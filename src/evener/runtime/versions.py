@@ -34,11 +34,11 @@ def too_far(server: Versions, worker: Versions) -> str:
     >>> too_far(Versions("0.1.0", "3.11.7", "2.13.0+cpu"), Versions("0.1.4", "3.13.1", "2.9.1"))
     ''
     >>> too_far(Versions("0.1.0", "3.11.7", "2.13.0"), Versions("0.1.0", "3.11.7", "2.4.1"))
-    'the server has torch 2.13.0, this worker 2.4.1: more than 6 releases apart. Install torch 2.7 to 2.19 here.'
+    'the server has torch 2.13.0, the worker 2.4.1: more than 6 releases apart. Install torch 2.7 to 2.19 there.'
     """
     if _differ(server.evener, worker.evener, 0):
         wanted = ".".join(map(str, _minor(server.evener) or ()))
-        return f"the server has evener {server.evener}, this worker {worker.evener}: install evener {wanted}.* here."
+        return f"the server has evener {server.evener}, the worker {worker.evener}: install evener {wanted}.* there."
     for name, apart, one, other in (
         ("Python", PYTHON_APART, server.python, worker.python),
         ("torch", TORCH_APART, server.torch, worker.torch),
@@ -46,8 +46,8 @@ def too_far(server: Versions, worker: Versions) -> str:
         if _differ(one, other, apart):
             major, minor = _minor(one) or (0, 0)
             return (
-                f"the server has {name} {one}, this worker {other}: more than {apart} releases apart. "
-                f"Install {name} {major}.{max(0, minor - apart)} to {major}.{minor + apart} here."
+                f"the server has {name} {one}, the worker {other}: more than {apart} releases apart. "
+                f"Install {name} {major}.{max(0, minor - apart)} to {major}.{minor + apart} there."
             )
     return ""
 

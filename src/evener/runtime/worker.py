@@ -12,56 +12,20 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ..core import commands as c
 from ..core import events as e
-from ..core.ranges import Range
 from ..core.worker import WorkerCore
 from . import protocol as p
 from .bulk.memory import fill
-from .bulk.worker import Bytes, WorkerBulk
+from .bulk.worker import WorkerBulk
 from .keys import WorkerKeys
 from .line import PATIENCE, Line, RunError
 from .numeric import Buffer, Extent
 from .versions import here
+from .work import Compute, Install, Push, Work
 
-__all__ = ["Compute", "Install", "Link", "Push", "RunError", "Work"]
-
-
-@dataclass(frozen=True, slots=True)
-class Install:
-    """Copy ``data`` over the model's parameters; they are ``version``."""
-
-    version: int
-    data: Bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Compute:
-    """Compute the gradient of the samples ``indices`` (int64 bytes), at the positions ``ranges`` of ``epoch``.
-
-    ``generation`` is that of the membership (:attr:`Link.generation`) in which the ticket was granted. ``early`` is by
-    how many steps the parameters installed are older than those that the gradient will change.
-    """
-
-    ticket: int
-    epoch: int
-    ranges: tuple[Range, ...]
-    indices: bytes
-    generation: int
-    early: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Push:
-    """Hand over what was summed up for ``tickets``."""
-
-    tickets: tuple[int, ...]
-    versions: tuple[int, ...]
-
-
-Work = Install | Compute | Push
+__all__ = ["Link", "RunError"]
 
 
 class Link:

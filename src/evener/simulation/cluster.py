@@ -143,7 +143,11 @@ class Host:
 
     def slowness(self, time: float) -> float:
         """How many times as long as at ``pace`` its work takes at ``time``."""
-        return self.pace / self.pace_at(time)
+        return self.pace / self._phase(time)[0]
+
+    def work(self, seconds: float, time: float) -> float:
+        """Seconds that takes at ``time`` what takes so many at ``pace``."""
+        return seconds * self.slowness(time) if seconds else 0.0
 
     def _phase(self, time: float) -> tuple[float, float]:
         """Its pace at ``time``, and until when."""
@@ -206,7 +210,7 @@ class Cluster:
             raise ValueError("a cluster has at least one host")
         if any(fault.timed for fault in self.faults):
             raise ValueError(
-                "what happens to a host at a known time is the host's own: evener.simulation.faults.script"
+                "what happens to a host at a known time is the host's own: evener.simulation.striking.script"
             )
         for fault in self.faults:
             check_worker(fault, len(self.hosts))

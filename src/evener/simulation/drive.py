@@ -1,7 +1,7 @@
 """Drive a coordinator and one worker machine per host on a virtual clock.
 
 Events are totally ordered by (time, sequence), so a run is a pure function of its arguments. With timing alone that is
-all; with real gradients somebody computes each :class:`~evener.simulation.workers.Task` at the moment it begins, and a
+all; with real gradients somebody computes each :class:`~evener.simulation.numeric.Task` at the moment it begins, and a
 :class:`~evener.simulation.numeric.Numeric` keeps parameters and sums. Neither changes what happens when.
 """
 
@@ -21,8 +21,8 @@ from ..core.state import Settings
 from .clock import Clock
 from .cluster import Cluster
 from .moments import Moments
-from .numeric import Numeric, Timing
-from .workers import Task, Workers
+from .numeric import Numeric, Task, Timing
+from .workers import Workers
 
 Observer = Callable[[Coordinator, e.Event, list[c.Command], float], None]
 """Called with the coordinator, what it was just told, what it said to that, and the time."""

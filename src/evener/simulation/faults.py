@@ -1,7 +1,7 @@
 """Scripted faults: what happens to whom when, as data; for simulated workers and for real processes.
 
 A fault comes at a time, at a step, or at a moment in a worker's life (``during``). What happens at a known time is the
-host's own (:func:`strike`); for all else somebody watches what the coordinator hears and says
+host's own (:mod:`~evener.simulation.striking`); for all else somebody watches what the coordinator hears and says
 (:class:`~evener.simulation.moments.Moments`). :func:`~evener.simulation.sentences.parse_faults` reads them from text.
 """
 
@@ -9,12 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .cluster import Cluster, Host
 
 DIES, HANGS, CUT_OFF, SLOWS = "dies", "hangs", "is cut off", "slows"
 KINDS = (DIES, HANGS, CUT_OFF, SLOWS)
@@ -115,38 +111,6 @@ VERBS = {DIES: "kill", HANGS: "stop", CUT_OFF: "cut", SLOWS: "slow"}
 MOMENT_WORDS = {JOIN: "at join", COMPUTE: "in compute", PUSH: "in push", PULL: "in pull", EPOCH: "at epoch end"}
 
 
-def strike(hosts: Sequence[Host], faults: Iterable[Fault]) -> tuple[Host, ...]:
-    """``hosts`` to which all that happens, at known times.
-
-    Raises:
-        ValueError: there is no such host, it dies before it is there, or twice.
-
-    >>> from evener.simulation.cluster import Host
-    >>> one, other = strike([Host(100.0)] * 2, [Fault(1, 30.0, "hangs", seconds=5.0)])
-    >>> one.stalls, other.stalls
-    ((), ((30.0, 5.0),))
-    """
-    struck = list(hosts)
-    for fault in faults:
-        check_worker(fault, len(struck))
-        struck[fault.worker] = _strike(struck[fault.worker], fault)
-    return tuple(struck)
-
-
-def script(cluster: Cluster, faults: Iterable[Fault]) -> Cluster:
-    """``cluster`` to which all that happens.
-
-    Raises:
-        ValueError: as :func:`strike`.
-    """
-    faults = tuple(faults)
-    for fault in faults:
-        check_worker(fault, len(cluster.hosts))
-    hosts = strike(cluster.hosts, [fault for fault in faults if fault.timed])
-    later = tuple(fault for fault in faults if not fault.timed)
-    return dataclasses.replace(cluster, hosts=hosts, faults=(*cluster.faults, *later))
-
-
 def renumbered(faults: Iterable[Fault], numbers: Mapping[int, int]) -> tuple[Fault, ...]:
     """``faults`` of workers whose number is another now; without those of workers that have none.
 
@@ -167,17 +131,3 @@ def check_worker(fault: Fault, workers: int) -> None:
         raise ValueError(f"'{fault}': a simulated server has no faults. Real ones have: evener run --faults")
     if fault.worker >= workers:
         raise ValueError(f"there is no worker {fault.worker}: the hosts are workers 0 to {workers - 1}")
-
-
-def _strike(host: Host, fault: Fault) -> Host:
-    assert fault.at is not None, "its time is not known beforehand"
-    span = fault.at, fault.seconds or 0.0
-    if fault.what == HANGS:
-        return dataclasses.replace(host, stalls=tuple(sorted((*host.stalls, span))))
-    if fault.what == CUT_OFF:
-        return dataclasses.replace(host, cuts=tuple(sorted((*host.cuts, span))))
-    if fault.what == SLOWS:
-        return dataclasses.replace(host, slows=tuple(sorted((*host.slows, (*span, fault.factor or 1.0)))))
-    if host.dies is not None:
-        raise ValueError(f"worker {fault.worker} dies at {host.dies} s already")
-    return dataclasses.replace(host, dies=fault.at)

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from ..core import commands as c
 from ..core import events as e
+from ..core.ranges import Range
+
+
+@dataclass(slots=True)
+class Task:
+    """A micro-batch that begins now: the samples of ``ranges``, on ``parameters`` (of ``version``), for ``step``.
+
+    ``parameters`` is what :meth:`Numeric.publish` returned. Whoever computes it sets
+    ``declined`` where the script took no step.
+    """
+
+    worker: int
+    ticket: int
+    epoch: int
+    ranges: tuple[Range, ...]
+    version: int
+    step: int
+    parameters: object
+    declined: bool = False
 
 
 class Numeric(Protocol):

@@ -9,35 +9,20 @@ from dataclasses import dataclass, field, replace
 
 from ..core import commands as c
 from ..core import events as e
-from ..core.ranges import Range, size
+from ..core.ranges import size
 from ..core.worker import WorkerCore
 from .clock import Clock
 from .cluster import Cluster, Host
 from .faults import CUT_OFF, DIES, HANGS, Fault
 from .network import Network, Ways
-from .numeric import Numeric
+from .numeric import Numeric, Task
 from .pauses import Pauses
+
+PROBED = 16
+"""Samples of the micro-batches by which a worker measures its own pace before it joins."""
 
 LEAST = 0.5
 """A micro-batch takes this part, at least, of what it would at an even pace."""
-
-
-@dataclass(slots=True)
-class Task:
-    """A micro-batch that begins now: the samples of ``ranges``, on ``parameters`` (of ``version``), for ``step``.
-
-    ``parameters`` is what :meth:`~evener.simulation.numeric.Numeric.publish` returned. Whoever computes it sets
-    ``declined`` where the script took no step.
-    """
-
-    worker: int
-    ticket: int
-    epoch: int
-    ranges: tuple[Range, ...]
-    version: int
-    step: int
-    parameters: object
-    declined: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -118,7 +103,7 @@ class Workers:
         )
         if before is not None:  # the server numbers pushes, and goes on
             here.order, here.pushes, here.sums = before.order, before.pushes, before.sums
-        pace = host.pace_at(self._clock.now) if self._cluster.probe else None
+        pace = PROBED / host.duration(PROBED, self._clock.now) if self._cluster.probe else None
         self._tell(e.Joined(worker, self._published, pace))
 
     def die(self, worker: int) -> None:
@@ -177,7 +162,7 @@ class Workers:
 
     def accumulated(self, worker: int, push: int, step: int) -> int:
         """A push was added to ``step``; returns how many of its samples were computed on older parameters."""
-        return sum(samples for samples, version in self._workers[worker].sums.pop(push) if version < step)
+        return sum([samples for samples, version in self._workers[worker].sums.pop(push) if version < step])
 
     def discarded(self, worker: int, push: int) -> None:
         """A push does not count."""
@@ -215,7 +200,9 @@ class Workers:
             case c.Pull(newer_than):
                 target.pull = newer_than
                 self._waiting.add(target.core.worker)
-                self._clock.at(target.ways.back(now), self._answer_pull, target)
+                at = target.ways.back(now)
+                if self._published > newer_than:  # else the next publication answers it
+                    self._clock.at(at, self._answer_pull, target)
             case c.Install():
                 target.parameters, target.at_hand = target.at_hand, None
 
@@ -261,7 +248,7 @@ class Workers:
     def _push(self, target: _Worker, tickets: tuple[int, ...], versions: tuple[int, ...]) -> None:
         host = target.host
         target.pushes += 1
-        target.sending = max(target.sending, self._clock.now) + host.push_work * host.slowness(self._clock.now)
+        target.sending = max(target.sending, self._clock.now) + host.work(host.push_work, self._clock.now)
         samples = [target.tickets.pop(ticket) for ticket in tickets]
         target.sums[target.pushes] = list(zip(samples, versions, strict=True))
         event = e.Arrived(target.core.worker, target.pushes, tickets, versions, float(sum(samples)))
@@ -272,7 +259,10 @@ class Workers:
 
     def _land(self, target: _Worker, push: e.Arrived, at: float) -> None:
         self._deliver(target, push, at)
-        self._clock.at(at, lambda: self._at(target, target.ways.to(at), self._hear, target, e.Landed()))
+        self._clock.at(at, self._confirm, target)
+
+    def _confirm(self, target: _Worker) -> None:
+        self._at(target, target.ways.to(self._clock.now), self._hear, target, e.Landed())
 
     def _deliver(self, target: _Worker, event: e.Event, at: float) -> None:
         target.sent += 1
@@ -293,7 +283,7 @@ class Workers:
 
     def _receive(self, target: _Worker, version: int, parameters: object) -> None:
         target.at_hand = parameters
-        work = target.host.pull_work * target.host.slowness(self._clock.now)
+        work = target.host.work(target.host.pull_work, self._clock.now)
         if target.busy:
             target.lag += work
         else:

@@ -19,9 +19,10 @@ from ..runtime import protocol as p
 from ..runtime.numeric import Buffer, Verdict
 from ..runtime.server import Server
 from ..runtime.transport import Dialer, Listener
-from ..runtime.worker import Compute, Install, Link
+from ..runtime.work import Compute, Install
+from ..runtime.worker import Link
 from ..trace import Writer
-from .fuzz import ENTRY, HELLO, mutant
+from .mutants import ENTRY, HELLO, mutant
 
 STEPS = 20
 """Steps that the honest worker makes beside the mutants, at least, and without ever joining anew."""

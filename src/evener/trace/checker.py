@@ -1,7 +1,7 @@
 """The checker: does the record prove that every position counted exactly once?
 
 It shares nothing with the ledger that it checks. It follows grants, returns and ends through books of its own,
-of positions and of steps, and reports in words whatever does not fit.
+of positions, steps and tickets, and reports in words whatever does not fit.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from .positions import Positions
 from .reader import naming
 from .schema import BrokenLine, CheckpointNote, EventLine, Header, HeaderLine, Line, NoteLine, Resumed
 from .steps import Steps
+from .tickets import Tickets
 from .whole import whole
 
 PROBLEMS = 50
@@ -37,17 +38,6 @@ def check(record: str | os.PathLike[str] | Iterable[Line]) -> Accounting:
         for line in whole(record) if isinstance(record, str | os.PathLike) else record:
             checker.feed(line)
     return checker.result()
-
-
-@dataclass(slots=True)
-class _Ticket:
-    worker: int
-    epoch: int
-    step: int
-    ranges: tuple[Range, ...]
-    size: int
-    min_version: int
-    arrived: bool = False
 
 
 @dataclass(slots=True)
@@ -75,8 +65,7 @@ class Checker:
         self._count = 0
         self._positions = Positions(self._problem)
         self._steps = Steps(self._positions, self._problem)
-        self._tickets: dict[int, _Ticket] = {}
-        self._workers: dict[int, set[int]] = {}
+        self._tickets = Tickets(self._problem)
         self._pushes: dict[tuple[int, int], list[_Push]] = {}
         self._returned = self._late = self._discarded = 0
         self._finish: c.Finish | None = None
@@ -143,19 +132,15 @@ class Checker:
         """Take the event in; returns the tickets that the commands beside it must give back."""
         match event:
             case e.Joined(worker):
-                gone = self._unarrived(worker)
-                self._workers[worker] = set()
-                return gone
+                return self._tickets.join(worker)
             case e.Left(worker):
-                gone = self._unarrived(worker)
-                self._workers.pop(worker, None)
-                return gone
+                return self._tickets.leave(worker)
             case e.EpochDrawn(epoch, positions):
                 self._positions.draw(epoch, positions)
             case e.Released(worker, ticket):
-                return [ticket] if self._lives(worker, ticket) else []
+                return [ticket] if self._tickets.live(worker, ticket) else []
             case e.Declined(worker, ticket):
-                if self._lives(worker, ticket):
+                if self._tickets.live(worker, ticket):
                     self._settle(ticket, DECLINED)
             case e.Arrived():
                 return self._arrived(event, commands)
@@ -168,7 +153,7 @@ class Checker:
 
     def _arrived(self, push: e.Arrived, commands: Sequence[c.Command]) -> list[int]:
         name = f"push {push.push} of worker {push.worker}"
-        live = [ticket for ticket in dict.fromkeys(push.tickets) if self._lives(push.worker, ticket)]
+        live = [ticket for ticket in dict.fromkeys(push.tickets) if self._tickets.live(push.worker, ticket)]
         samples = sum(self._tickets[ticket].size for ticket in live)
         discard = next((d for d in commands if isinstance(d, c.Discard) and d.push == push.push), None)
         if discard is not None:
@@ -194,13 +179,6 @@ class Checker:
             self._pushes.setdefault((push.worker, push.push), []).append(accepted)
         return []
 
-    def _unarrived(self, worker: int) -> list[int]:
-        return [ticket for ticket in self._workers.get(worker, ()) if self._lives(worker, ticket)]
-
-    def _lives(self, worker: int, ticket: int) -> bool:
-        held = self._tickets.get(ticket)
-        return held is not None and held.worker == worker and not held.arrived
-
     # What was done about it ---------------------------------------------------------------------------------
 
     def _obey(self, command: c.Command) -> None:
@@ -216,7 +194,7 @@ class Checker:
                     self._problem(f"ticket {ticket} was given back, but nobody holds it")
                 else:
                     self._positions.mark(held.epoch, held.ranges, HELD, FREE, f"ticket {ticket}, given back,")
-                    self._forget(ticket)
+                    self._tickets.forget(ticket)
             case c.Moved(ticket, step):
                 if held := self._tickets.get(ticket):
                     held.step = step
@@ -237,18 +215,9 @@ class Checker:
                 pass
 
     def _grant(self, grant: c.Grant) -> None:
-        if grant.ticket in self._tickets:
-            self._problem(f"ticket {grant.ticket} was granted twice")
-            return
-        if grant.worker not in self._workers:
-            self._problem(f"ticket {grant.ticket} was granted to worker {grant.worker}, who is not here")
-        what = f"ticket {grant.ticket}, granted to worker {grant.worker},"
-        self._positions.mark(grant.epoch, grant.ranges, FREE, HELD, what)
-        size = sum(stop - start for start, stop in grant.ranges)
-        self._tickets[grant.ticket] = _Ticket(
-            grant.worker, grant.epoch, grant.step, grant.ranges, size, grant.min_version
-        )
-        self._workers.setdefault(grant.worker, set()).add(grant.ticket)
+        if self._tickets.grant(grant):
+            what = f"ticket {grant.ticket}, granted to worker {grant.worker},"
+            self._positions.mark(grant.epoch, grant.ranges, FREE, HELD, what)
 
     def _accumulate(self, add: c.Accumulate) -> None:
         name = f"push {add.push} of worker {add.worker}"
@@ -315,7 +284,6 @@ class Checker:
         elif resumed.checkpoint in self._wanted:
             self._problem(f"checkpoint {resumed.checkpoint}, from which the run went on, is not in the part before")
         self._tickets.clear()
-        self._workers.clear()
         self._pushes.clear()
         self._towards.clear()
         self._positions.restore(said.ended, said.books)
@@ -330,11 +298,7 @@ class Checker:
         self._steps.settle(towards, held.epoch, held.size, end == APPLIED)
         if self._collects:
             self._towards.setdefault(towards, []).append((held.epoch, held.ranges))
-        self._forget(ticket)
-
-    def _forget(self, ticket: int) -> None:
-        held = self._tickets.pop(ticket)
-        self._workers.get(held.worker, set()).discard(ticket)
+        self._tickets.forget(ticket)
 
     def _problem(self, text: str) -> None:
         self._count += 1

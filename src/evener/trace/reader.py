@@ -10,8 +10,9 @@ from typing import BinaryIO
 
 import msgspec
 
+from .codec import decode_line
 from .parts import part_path, parts
-from .schema import SCHEMA, BrokenLine, HeaderLine, Line, RecordError, Whole, decode_line
+from .schema import SCHEMA, BrokenLine, HeaderLine, Line, RecordError, Whole
 from .writer import record_path
 
 LONGEST = 1 << 24

@@ -20,9 +20,10 @@ from ..core import commands as c
 from ..core import events as e
 from ..core.policies import Policy
 from ..core.state import Settings
+from .codec import encode_tagged
 from .holding import hold
 from .policies import describe
-from .schema import FILE, NOTES, End, Header, Note, Resumed, WarningNote, encode_tagged
+from .schema import FILE, NOTES, End, Header, Note, Resumed, WarningNote
 
 FLUSH = 0.2
 """Seconds of activity after which what was written goes to the operating system, for those who read along."""

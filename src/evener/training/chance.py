@@ -6,9 +6,11 @@ import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader
 
 from ..core.ranges import Range
 
@@ -100,3 +102,33 @@ def put_back() -> Iterator[None]:
         random.setstate(before[0])
         np.random.set_state(before[1])
         torch.set_rng_state(before[2])
+
+
+# Across a checkpoint ------------------------------------------------------------------------------------------
+
+
+def chance_state(loader: DataLoader[Any]) -> dict[str, Any]:
+    """The states of the random generators that a script and its sampler draw from."""
+    name, keys, *rest = np.random.get_state()
+    found: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "python": random.getstate(),
+        "numpy": (str(name), [int(key) for key in keys], *(float(one) for one in rest)),
+    }
+    for which, holder in (("loader", loader), ("sampler", loader.sampler)):
+        generator = getattr(holder, "generator", None)
+        if isinstance(generator, torch.Generator):
+            found[which] = generator.get_state()
+    return found
+
+
+def set_chance_state(state: dict[str, Any], loader: DataLoader[Any]) -> None:
+    """Let them go on from there."""
+    torch.set_rng_state(state["torch"])
+    random.setstate(state["python"])
+    name, keys, at, has_gauss, gauss = state["numpy"]
+    np.random.set_state((name, np.asarray(keys, dtype=np.uint32), int(at), int(has_gauss), gauss))
+    for which, holder in (("loader", loader), ("sampler", loader.sampler)):
+        generator = getattr(holder, "generator", None)
+        if which in state and isinstance(generator, torch.Generator):
+            generator.set_state(state[which])

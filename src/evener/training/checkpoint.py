@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -16,22 +15,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from ..core.standing import Standing
 from ..core.state import Settings
 from ..runtime import keeping
-from ..runtime.keeping import Body, CheckpointError, Head, Out
+from ..runtime.keeping import CheckpointError, Head
 from ..runtime.numeric import Buffer
 from ..runtime.past import Past
 from ..runtime.place import Place
 from ..runtime.protocol import mismatch
 from ..runtime.schedule import Schedule
 from ..runtime.scribe import Scribe
+from ..runtime.sealed import Body, Out
 from ..runtime.server import Server
 from ..runtime.worker import RunError
 from ..trace import Resumed, Writer
 from .account import Account, EpochEnd
+from .chance import chance_state
 from .fingerprint import server_mark
 from .master import Master, Snapshot
 from .setup import Setup
@@ -277,33 +277,3 @@ class Kept:
             EpochEnd(Snapshot(epoch, version, _bytes(data)), samples, 0.0)
             for epoch, version, samples, data in self.state["ends"]
         ]
-
-
-# Chance -----------------------------------------------------------------------------------------------------
-
-
-def chance_state(loader: DataLoader[Any]) -> dict[str, Any]:
-    """The states of the random generators that a script and its sampler draw from."""
-    name, keys, *rest = np.random.get_state()
-    found: dict[str, Any] = {
-        "torch": torch.get_rng_state(),
-        "python": random.getstate(),
-        "numpy": (str(name), [int(key) for key in keys], *(float(one) for one in rest)),
-    }
-    for which, holder in (("loader", loader), ("sampler", loader.sampler)):
-        generator = getattr(holder, "generator", None)
-        if isinstance(generator, torch.Generator):
-            found[which] = generator.get_state()
-    return found
-
-
-def set_chance_state(state: dict[str, Any], loader: DataLoader[Any]) -> None:
-    """Let them go on from there."""
-    torch.set_rng_state(state["torch"])
-    random.setstate(state["python"])
-    name, keys, at, has_gauss, gauss = state["numpy"]
-    np.random.set_state((name, np.asarray(keys, dtype=np.uint32), int(at), int(has_gauss), gauss))
-    for which, holder in (("loader", loader), ("sampler", loader.sampler)):
-        generator = getattr(holder, "generator", None)
-        if which in state and isinstance(generator, torch.Generator):
-            generator.set_state(state[which])

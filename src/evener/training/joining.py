@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from ..runtime import hosting, keys
 from ..runtime.addresses import AddressError
 from ..runtime.engines import EngineError, Task
 from ..runtime.keys import KeysError
-from ..runtime.place import Place
+from ..runtime.place import LACKING, Place
 from ..runtime.transport import OpenAddressError, PortInUseError
 from ..runtime.worker import RunError
 from ..simulation.profile import Request
@@ -31,6 +32,7 @@ from .chance import Seeds, set_seed
 from .errors import ScriptError, ScriptValueError, in_a_line
 from .group import Group
 from .heap import keep_freed_memory
+from .notice import Notice
 from .session import Session
 from .working import WorkerSession
 
@@ -80,8 +82,7 @@ def _work(task: Task, nodes: bool) -> Session:
     folder = Path(known) if known else keys.own()
     own = keys.worker_folder(folder, socket.gethostname())
     keys.WorkerKeys.read(own)
-    if task.serves:
-        hosting.Hosting(task, folder, task.nodes if nodes else task.size, _script())
+    notice = Notice(task)
     group = None
     if nodes and task.local_size > 1:
         group = Group(task.here_and_now, task.local_rank, task.local_size, choose_device("", task.local_rank))
@@ -97,7 +98,11 @@ def _work(task: Task, nodes: bool) -> Session:
         launched=time.time(),
         spawned=time.time(),
     )
-    return take(place, local=task.local_rank, group=group)
+    session = take(place, local=task.local_rank, group=group, over=notice.found)
+    if task.serves:
+        # After that has said how errors are shown: whatever ends this process is to end its server, too.
+        hosting.Hosting(task, folder, task.nodes if nodes else task.size, _script(), notice.leave)
+    return session
 
 
 def _script() -> list[str]:
@@ -116,7 +121,13 @@ def _script() -> list[str]:
     return [str(Path(path).resolve()), *sys.argv[1:]]
 
 
-def take(place: Place, plain_outside: bool = False, local: int = 0, group: Group | None = None) -> Session:
+def take(
+    place: Place,
+    plain_outside: bool = False,
+    local: int = 0,
+    group: Group | None = None,
+    over: Callable[[], bool] = lambda: False,
+) -> Session:
     """Take this place.
 
     Args:
@@ -125,6 +136,7 @@ def take(place: Place, plain_outside: bool = False, local: int = 0, group: Group
             calls this can say so: it is no part of a place.
         local: this process's number on its machine: which of several GPUs is its.
         group: the processes that are one worker with this one.
+        over: whether the run is seen to be over, where there is no server (any more).
     """
     if place.micro_batch:
         reproducible.begin()
@@ -148,7 +160,7 @@ def take(place: Place, plain_outside: bool = False, local: int = 0, group: Group
         from .measuring import LimitSession
 
         return LimitSession(place, choose_device(place.device))
-    return WorkerSession(place, choose_device(place.device, local), plain_outside, group)
+    return WorkerSession(place, choose_device(place.device, local), plain_outside, group, over)
 
 
 def _to_measure(request: Request) -> Session:
@@ -194,13 +206,6 @@ def _missing(device: torch.device) -> str:
     return ""
 
 
-LACKING = (
-    "evener: every machine of a run reads its own copy of the data. Copy what is missing here from the machine where "
-    "the script has run, to the same path, or let the script fetch it, as evener.data.har() does."
-)
-"""What is said, on a machine that has joined, to a script that does not find a file."""
-
-
 def _quiet_errors(away: bool = False) -> None:
     """Errors that say what is wrong are shown in a line: a traceback of every process would only hide it.
 
@@ -220,6 +225,6 @@ def _quiet_errors(away: bool = False) -> None:
         else:
             usual(kind, error, trace)
             if away and isinstance(error, FileNotFoundError):
-                print(LACKING, file=sys.stderr, flush=True)
+                print(f"evener: {LACKING}", file=sys.stderr, flush=True)
 
     sys.excepthook = show

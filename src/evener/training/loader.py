@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from ..runtime.worker import Compute
+from ..runtime.work import Compute
 from .chance import Key, Seeds, set_seed
 
 

@@ -33,10 +33,12 @@ from ..runtime.transport import QUEUE, Listener
 from ..runtime.worker import RunError
 from ..trace import HeldError, Writer, set_aside
 from .account import Account, EpochEnd, policy_for
-from .checkpoint import Checkpoints, Kept, set_chance_state
+from .chance import set_chance_state
+from .checkpoint import Checkpoints, Kept
 from .checks import OUTSIDE, check_batch, check_device
 from .errors import ScriptError
 from .fingerprint import server_mark
+from .leaving import Leaving
 from .loader import SeamLoader
 from .master import Master, trained_parameters
 from .metrics import Scalar, number
@@ -45,7 +47,7 @@ from .order import SamplerOrder
 from .session import Session
 from .setup import Setup
 from .store import FlatStore, packing_of
-from .weights import remove_weights, save_weights
+from .weights import leave_weights, remove_weights
 
 FAREWELL = 1.0
 """Seconds that workers get for a goodbye when the run is broken off."""
@@ -71,7 +73,7 @@ class ServerSession(Session):
         self._epoch = 0
         self._over = False
         self._error: BaseException | None = None
-        self._reason = ""
+        self._leaving = Leaving(self._last_checkpoint)
         self._kept: Kept | None = None
         self._checkpoints: Checkpoints | None = None
         self._closed = False
@@ -170,7 +172,7 @@ class ServerSession(Session):
     def _keep(self, settings: Settings, part: int) -> None:
         """Take checkpoints from now on: every so often, when SIGUSR1 asks for one, and before a signal ends this."""
         assert self._server is not None
-        keeper = Keeper(Path(self._place.record))
+        keeper = Keeper(Path(self._place.record), self._place.keep_checkpoints)
         scribe = Scribe(keeper, self._warn, note=self._note_kept)
         went_on_from = self._kept.head.standing.version if self._kept is not None else None
         schedule = Schedule(self._place.checkpoint_every, self._place.checkpoint_share, went_on_from)
@@ -179,31 +181,18 @@ class ServerSession(Session):
         self._checkpoints = kept
         self._server.between = kept.look
         if threading.current_thread() is threading.main_thread():
-            leave = self._asked_to_leave
-            for signum, usual, handler in (  # another one is the script's
-                (signal.SIGINT, (signal.default_int_handler,), leave),
-                (signal.SIGTERM, (signal.SIG_DFL,), leave),
-                (signal.SIGUSR1, (signal.SIG_DFL, signal.SIG_IGN), lambda *_: kept.ask()),
-            ):
-                if signal.getsignal(signum) in usual:
-                    signal.signal(signum, handler)
+            self._leaving.listen()
+            if signal.getsignal(signal.SIGUSR1) in (signal.SIG_DFL, signal.SIG_IGN):  # else it is the script's
+                signal.signal(signal.SIGUSR1, lambda *_: kept.ask())
 
-    def _asked_to_leave(self, signum: int, _: object) -> None:
+    def _last_checkpoint(self) -> int:
         assert self._checkpoints is not None
-        if signum == signal.SIGTERM:
-            # Linux tells the child of a process that was killed once for each thread that this had.
-            signal.signal(signal.SIGTERM, lambda *_: None)
         if self._thread is not None and self._thread.is_alive():
             self._checkpoints.take_now(LEAVING)
-        last = self._checkpoints.scribe.written
-        self._reason = f"stopped by {signal.Signals(signum).name}" + (
-            f"; evener run --resume goes on from checkpoint {last}" if last else ""
-        )
-        raise KeyboardInterrupt if signum == signal.SIGINT else SystemExit(128 + signum)
+        return self._checkpoints.scribe.written
 
     def _where(self) -> tuple[int, list[EpochEnd]]:
-        # Without the lock: a signal may have stopped the script while it held it, to wait for this. So whatever the
-        # script is doing, each end is in one place or in both.
+        # Without the lock: whatever the script is doing, each end is in one place or in both.
         epoch, received = self._epoch, self._received
         ends = {end.snapshot.epoch: end for end in list(self._ends)}
         if received is not None and received.snapshot.epoch >= epoch:
@@ -228,23 +217,8 @@ class ServerSession(Session):
         folder = self._place.record
         if not folder or self._error is not None or finish is None or not finish.ok:
             return
-        # A daemon: a file system that hangs must not keep a process that is interrupted from ending.
-        saving = threading.Thread(target=self._write_weights, args=(folder,), name="evener-weights", daemon=True)
-        saving.start()
-        saving.join(LEAVING)
-        if saving.is_alive():
-            slow = "the disk is slow, or hangs. Waiting for it; Ctrl-C gives up"
-            print(f"evener: the final weights are not written into {folder} yet: {slow}.", file=sys.stderr, flush=True)
-        saving.join()
-
-    def _write_weights(self, folder: str) -> None:
-        try:
-            save_weights(self._setup.model, Path(folder))
-        except Exception as error:  # the run is complete, and the script has the weights
-            why = error.strerror if isinstance(error, OSError) and error.strerror else f"{error!r}"
-            then = f". With --resume {folder} it is tried again" if self._checkpoints is not None else ""
-            words = f"the final weights could not be written into {folder}: {why}{then}"
-            print(f"evener: {words}", file=sys.stderr, flush=True)
+        then = f". With --resume {folder} it is tried again" if self._checkpoints is not None else ""
+        leave_weights(self._setup.model, Path(folder), LEAVING, then)
 
     def _serve(self) -> None:
         assert self._server is not None
@@ -292,7 +266,7 @@ class ServerSession(Session):
         if self._closed or self._server is None or self._thread is None:
             return
         self._closed = True
-        stop = self._reason or stop
+        stop = self._leaving.reason or stop
         if stop:
             self._server.farewell = FAREWELL
             self._server.post(e.StopAsked(stop))

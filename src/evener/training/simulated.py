@@ -27,7 +27,7 @@ from ..runtime.place import Place
 from ..runtime.worker import RunError
 from ..simulation.cluster import Cluster, as_data
 from ..simulation.drive import Simulation, Stuck
-from ..simulation.workers import Task
+from ..simulation.numeric import Task
 from ..trace import Writer
 from .account import Account, EpochEnd, policy_for
 from .batch import BatchInHand

@@ -12,7 +12,8 @@ import msgspec
 
 from ..runtime import protocol as p
 from ..runtime.numeric import Buffer
-from ..runtime.worker import Compute, Install, Link, Push, RunError, Work
+from ..runtime.work import Compute, Install, Push, Work
+from ..runtime.worker import Link, RunError
 from .group import Group, part_of
 
 

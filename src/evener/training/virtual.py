@@ -9,7 +9,7 @@ from ..core import commands as c
 from ..core import events as e
 from ..runtime.numeric import Buffer, loss_of
 from ..runtime.protocol import Push
-from ..simulation.workers import Task
+from ..simulation.numeric import Task
 from .account import Account, EpochEnd
 from .contribution import GradientSum
 from .master import Master

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from ..runtime.keeping import FINAL
 from .statistics import uncompiled
-
-NAME = "final"
 
 
 def save_weights(model: nn.Module, folder: Path) -> list[Path]:
@@ -40,20 +41,49 @@ def save_weights(model: nn.Module, folder: Path) -> list[Path]:
     state = {uncompiled(name): _own(entry) for name, entry in model.state_dict().items()}
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    written = [_whole(folder / f"{NAME}.pt", buffer.getvalue())]
+    written = [_whole(folder / FINAL, buffer.getvalue())]
     try:
         from safetensors.torch import save
     except ImportError:
         return written
     plain = {name: entry.contiguous() for name, entry in state.items() if isinstance(entry, torch.Tensor)}
-    return [*written, _whole(folder / f"{NAME}.safetensors", save(plain))]
+    return [*written, _whole((folder / FINAL).with_suffix(".safetensors"), save(plain))]
+
+
+def leave_weights(model: nn.Module, folder: Path, patience: float, then: str) -> None:
+    """Save the weights at the end of a run, which is complete without them: what goes wrong is told, not raised.
+
+    Args:
+        model: as of :func:`save_weights`.
+        folder: of the run.
+        patience: seconds until the user is told what is waited for.
+        then: what is said behind why they could not be written.
+    """
+
+    def tell(text: str) -> None:
+        print(f"evener: the final weights {text}", file=sys.stderr, flush=True)
+
+    def save() -> None:
+        try:
+            save_weights(model, folder)
+        except Exception as error:  # the script has them
+            why = error.strerror if isinstance(error, OSError) and error.strerror else f"{error!r}"
+            tell(f"could not be written into {folder}: {why}{then}")
+
+    # A daemon: a file system that hangs must not keep a process that is interrupted from ending.
+    saving = threading.Thread(target=save, name="evener-weights", daemon=True)
+    saving.start()
+    saving.join(patience)
+    if saving.is_alive():
+        tell(f"are not written into {folder} yet: the disk is slow, or hangs. Waiting for it; Ctrl-C gives up.")
+    saving.join()
 
 
 def remove_weights(folder: Path) -> None:
     """Take away what :func:`save_weights` wrote: the run goes on, so that is not its end."""
-    for kind in ("pt", "safetensors"):
+    for kind in (".pt", ".safetensors"):
         with contextlib.suppress(OSError):
-            (folder / f"{NAME}.{kind}").unlink()
+            (folder / FINAL).with_suffix(kind).unlink()
 
 
 def _own(entry: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from ..runtime.keys import WorkerKeys
 from ..runtime.line import PATIENCE
 from ..runtime.place import Place, since
 from ..runtime.protocol import DataMark
-from ..runtime.worker import Compute, Install, Link, Push
+from ..runtime.work import Compute, Install, Push
+from ..runtime.worker import Link
 from .batch import BatchInHand
 from .chance import Seeds, put_back, set_seed
 from .checks import OUTSIDE, check_device
@@ -51,9 +52,15 @@ class WorkerSession(Session):
     """Drives the user's loop with tickets; contributes on ``optimizer.step()``."""
 
     def __init__(
-        self, place: Place, device: torch.device, plain_outside: bool = False, group: Group | None = None
+        self,
+        place: Place,
+        device: torch.device,
+        plain_outside: bool = False,
+        group: Group | None = None,
+        over: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__(device)
+        self._seen_over = over
         self._group = group
         self._place = place
         self._plain_outside = plain_outside
@@ -139,10 +146,19 @@ class WorkerSession(Session):
             plain_outside=self._plain_outside,
             extent=store.extent,
             wait=place.wait or PATIENCE,
-            over=partial(_over, place.record),
+            over=self._over,
             tell=lambda text: print(f"evener: {text}", file=sys.stderr, flush=True),
         )
         return link if group is None else FirstLink(link, group, mark)
+
+    def _over(self) -> str:
+        """Which run it is, in words, if it is seen to be complete: in its folder, or otherwise."""
+        from ..trace import complete, record_path  # of use to few workers
+
+        folder = self._place.record
+        if folder and complete(record_path(folder)):
+            return f"in {folder}"
+        return "of this job" if self._seen_over() else ""
 
     def _seed_apart(self, loader: DataLoader[Any]) -> None:
         """Let this worker draw other numbers than the others, the same ones in each run with the same seed."""
@@ -278,13 +294,6 @@ class WorkerSession(Session):
 
     def _leave(self, reason: str = "its script ended") -> None:
         self._link.close(reason)
-
-
-def _over(folder: str) -> str:
-    """The run's folder, if it is known and the run complete."""
-    from ..trace import complete, record_path  # of use to few workers
-
-    return folder if folder and complete(record_path(folder)) else ""
 
 
 def likely_sizes(batch: int, workers: int, micro_batch: int = 0) -> tuple[int, ...]:

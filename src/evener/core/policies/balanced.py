@@ -14,7 +14,7 @@ from ..fitting import Fitting
 from ..forecast import Forecast
 from ..ledger import Lot, TicketState
 from ..members import Member
-from ..overdue import first_overdue, following, overdue
+from ..overdue import first_overdue, overdue
 from ..state import RunState
 from ..team import Team
 from .base import Assignment, Late, Policy, whole
@@ -97,7 +97,8 @@ class Balanced(Policy):
                 free.pop()
         if not free:
             return None
-        team, forecast = self._look(state), self._foresee(state, now)
+        forecast = self._foresee(state, now)
+        team = forecast.team
         sizes = self._sizes_for(state, team, member)
         elapsed = now - forecast.now
         # Who sits out is of use again only when all others hang for longer than it needs.
@@ -250,19 +251,22 @@ class Balanced(Policy):
             return None
         seen = lot.index, state.glance  # a deadline that comes too soon costs a look
         if self._waited != seen:
-            self._waited, self._overdue = seen, first_overdue(state, self.most)
+            self._waited, self._overdue = seen, first_overdue(state, self.most, self._left(state))
         return self._overdue
 
     def late(self, state: RunState, now: float) -> list[Late]:
-        """Move what can move, free what cannot; take back what was not started."""
+        """Move what can move within the budget, free what cannot; take back what was not started."""
         self._waited = None
         remedies: list[Late] = []
-        for group in overdue(state, self.most, now):
-            taken = sum(remedy.ticket.size for remedy in remedies if remedy.to)
-            to = following(state, group, self.most, taken)
+        for group, to in overdue(state, self.most, now, self._left(state)):
             for ticket in group:
                 if ticket.state is TicketState.QUEUED:
                     remedies.append(Late(ticket, expire=ticket.revoked is not None))
                 elif self.most:
                     remedies.append(Late(ticket, to, expire=to is None))
         return remedies
+
+    def _left(self, state: RunState) -> float:
+        """Samples of the step under way that may yet move to the next."""
+        lots = [lot for lot in state.lots() if lot.index <= state.version + 1]
+        return self._budget.left(lots, state.settings.batch)

@@ -73,11 +73,12 @@ class Delayed(PerPush):
 
     def hinges(self, state: RunState, now: float) -> object:
         """On the window, and as long as that is open, on its end, which recedes while somebody is late."""
-        window, lot, size = self._window, self.oldest(state), self.size(state)
+        window, lot = self._window, state.ledger.oldest_free()
         if lot is None or not state.ledger.tickets:
             return None  # the next window is opened by whoever asks
         if window.closing is not None:
             return window
+        size = self.size(state)
         end = self._foresee(state).promised(now)
         if not state.few:
             # Of many, nobody is asked again for every moment by which it recedes.

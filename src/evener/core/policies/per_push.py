@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar
 
-from ..ledger import Lot
 from ..members import Member
 from ..state import RunState
 from .base import Assignment, Policy, whole
@@ -52,20 +51,12 @@ class PerPush(Policy):
 
     def assign(self, state: RunState, member: Member, now: float) -> Assignment | None:
         """The next push's worth of the oldest epoch that has any."""
-        lot = self.oldest(state)
+        lot = state.ledger.oldest_free()
         if lot is None:
             return None
         size = min(self.size(state), lot.free)
         version = self.start_from(state, member, size, now)
         return None if version is None else Assignment(lot, size, version)
-
-    @staticmethod
-    def oldest(state: RunState) -> Lot | None:
-        """The oldest epoch of which something is free."""
-        for lot in state.ledger.lots.values():
-            if lot.free:
-                return lot
-        return None
 
     def size(self, state: RunState) -> int:
         """Samples of a push."""

@@ -46,7 +46,8 @@ class Stale(PerPush):
         clock = self._clocks[member.worker] + len(member.tickets)
         if not self.may_compute(member, clock):
             return None
-        return max((version for at, version in self._made.items() if at < clock - self._most), default=0)
+        newest = clock - self._most
+        return max([version for at, version in self._made.items() if at < newest], default=0)
 
     def may_compute(self, member: Member, clock: int) -> bool:
         """Whether ``member`` may compute at ``clock``."""

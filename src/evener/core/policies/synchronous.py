@@ -28,7 +28,7 @@ class Synchronous(Policy):
 
     def assign(self, state: RunState, member: Member, now: float) -> Assignment | None:
         """An equal part of the first lot that owes this worker one."""
-        for lot in state.lots():
+        for lot in state.ledger.lots.values():
             if lot.free == 0:
                 continue
             # Who is still to be served of this lot. Fixed when the lot is first handed out, so that shares are

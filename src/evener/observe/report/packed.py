@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ..intervals import CAUSES, STATES, Interval
 from ..levels import Levels
-from ..timeline import CAUSES, STATES, Interval
 
 COLUMNS = ("lane", "start", "length", "code", "by", "ticket", "step", "version", "samples")
 """Of single intervals, in this order; each an int32, as the difference from the one before."""

@@ -7,7 +7,7 @@ from html import escape
 
 from .. import words
 from ..costs import Cost, sentences
-from ..timeline import AWAY, COMPUTING, STATES
+from ..intervals import AWAY, COMPUTING, STATES
 from .look import STATES as COLORS
 from .story import Story
 
