@@ -11,7 +11,8 @@ from pathlib import Path
 
 from evener.core.commands import Accumulate
 from evener.trace import read, record_path
-from evener.trace.schema import EventLine, NoteLine, decode_line
+from evener.trace.codec import decode_line
+from evener.trace.schema import EventLine, NoteLine
 
 STEP_DONE = b'"type":"StepDone"'
 """In a record's line, when a step is done."""

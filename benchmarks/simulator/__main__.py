@@ -1,5 +1,5 @@
-"""Measure the simulator: ``python -m benchmarks.simulator speed``, ``… scale``, ``… bounds``, or all of it, to
-docs/results/simulator."""
+"""Measure the simulator: ``python -m benchmarks.simulator speed``, ``… gradients``, ``… scale``, ``… bounds``, or all
+of it, to docs/results/simulator."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks import machine
 from evener.core.policies import POLICIES
 
-from . import report
+from . import gradients, report
 from .measure import WITHOUT, Cell, Result, measure
 
 OUT = Path(__file__).parents[2] / "docs" / "results" / "simulator"
@@ -37,7 +37,9 @@ BOUNDS_WORKERS = (4, 1000)
 BOUNDS_STEPS = 20
 
 BUDGETS = {"speed": 10.0, "scale": 60.0, "bounds": 20.0}
-"""The parts, and CPU seconds of a cell: all of it takes about ten minutes."""
+"""The parts, and CPU seconds of a cell: all of it takes a quarter of an hour, with gradients."""
+
+GRADIENT_POLICIES = ("synchronous", "balanced")
 
 
 def speed(policies: Sequence[str], workers: Sequence[int], contributions: int, budget: float) -> list[Cell]:
@@ -81,7 +83,7 @@ def _cell(policy: str, workers: int, batch: int, steps: int, budget: float) -> C
 def main(words: Sequence[str] | None = None) -> int:
     """Measure what the command line asks for, and write it down."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulator", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=BUDGETS, help="only this one")
+    parser.add_argument("part", nargs="?", choices=[*BUDGETS, "gradients"], help="only this one")
     parser.add_argument("--policies", default="", help="only these, such as balanced,stale")
     parser.add_argument("--workers", default="", help="only these numbers of workers, such as 10,1000")
     parser.add_argument("--contributions", type=int, default=1_000_000)
@@ -91,7 +93,7 @@ def main(words: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(words)
     chosen = [name for name in asked.policies.split(",") if name]
     counts = [int(word) for word in asked.workers.split(",") if word]
-    for part in (asked.part,) if asked.part else BUDGETS:
+    for part in [part for part in BUDGETS if asked.part in (None, part)]:
         budget = BUDGETS[part] if asked.budget is None else asked.budget
         if part == "speed":
             cells = speed(chosen or list(POLICIES), counts or SPEED_WORKERS, asked.contributions, budget)
@@ -100,25 +102,29 @@ def main(words: Sequence[str] | None = None) -> int:
         else:
             cells = bounds(chosen or SCALE_POLICIES, counts or BOUNDS_WORKERS, budget)
         _measure(part, cells, asked.out)
+    if asked.part in (None, "gradients"):
+        costs = [
+            gradients.measure(policy, batch) for policy in chosen or GRADIENT_POLICIES for batch in gradients.BATCHES
+        ]
+        _write(asked.out / "gradients.json", costs)
     print(f"written to {report.write(asked.out)}")
     return 0
 
 
 def _measure(part: str, cells: Sequence[Cell], out: Path) -> None:
     """Measure cell after cell; what was measured before of others is kept."""
-    out.mkdir(parents=True, exist_ok=True)
     file = out / f"{part}.json"
     known = report.read(file)
     for cell in cells:
         found = measure(cell)
         print(report.line(found), file=sys.stderr, flush=True)
-        known = [*(one for one in known if report.same(one) != report.same(found)), found]
+        known = sorted([*(one for one in known if report.same(one) != report.same(found)), found], key=report.same)
         _write(file, known)
 
 
-def _write(file: Path, results: Sequence[Result]) -> None:
-    ordered = sorted(results, key=report.same)
-    whole = {"machine": machine.describe(), "results": [dataclasses.asdict(one) for one in ordered]}
+def _write(file: Path, results: Sequence[Result | gradients.Cost]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    whole = {"machine": machine.describe(), "results": [dataclasses.asdict(one) for one in results]}
     file.write_text(json.dumps(whole, indent=1) + "\n")
 
 
