@@ -38,7 +38,7 @@ gone. Who is started again too late to join never will, and would be ended by a 
 RESTART = 0.5
 """Seconds after which a worker that was killed is started again, where the trial says so."""
 
-RESTORED = 10.0
+RESTORED = 5.0
 """Seconds after what happened to the server in which all must be as fast as before."""
 
 BUSY = 2.0
@@ -200,6 +200,7 @@ class Bout:
         self._struck = {fault.worker for fault in self._trial.fates}
         self._record = record_path(run.folder / "record")
         self._began: list[float] = []  # when each part of the record did
+        self._records = False  # the server that there is now; it may be killed before it does
         self._done_at: list[float] = []  # when each of result.hit was said
         self._late = False
 
@@ -220,7 +221,8 @@ class Bout:
                 before, now = now, time.monotonic()
                 result.stood = max(result.stood, now - before)
                 injector.attend([server, *latest])  # type: ignore[list-item]
-                if self._record.exists() and len(self._began) < self._servers:
+                if not self._records and self._record.exists():
+                    self._records = True
                     self._began.append(now)
                 if now > until:
                     result.problems.append(f"it hangs: not over after {until - now + HANGS:.0f} s")
@@ -248,6 +250,7 @@ class Bout:
         self._let_end()
 
     def _start_server(self, life: str, **changes: str) -> Process:
+        self._records = False
         every = CHECKPOINTS if SERVER in self._struck or self._trial.dies_in else 0.0
         self._run.server(life, prompt=True, checkpoint_every=every, **changes)
         return self._add("the server", "server")

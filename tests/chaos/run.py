@@ -35,6 +35,9 @@ NEEDED = 0.01
 STOOD = 0.5
 """Seconds that this machine may stand still, others using it, before that is said: the times tell less then."""
 
+LONGER = 40
+"""Epochs of runs that lose more than one worker for a moment: with fewer, what was lost shows in the accuracy."""
+
 MOST_KILLS = 6
 """To a random run."""
 
@@ -55,7 +58,7 @@ def matrix(seconds: float, whole: bool) -> Iterator[Trial]:
 
 def of_the_server(seconds: float) -> Iterator[Trial]:
     """What is done to the server, alone or with others; and clocks that jump."""
-    kill, longer = "at step 60 kill the server", 40
+    kill, longer = "at step 60 kill the server", LONGER
     for policy in POLICIES:
         yield Trial(f"kill the server, {policy}", (kill,), policy, epochs=longer)
     yield Trial("stop the server", (f"at step 60 stop the server for {seconds:g} s",), epochs=longer)
@@ -104,7 +107,7 @@ def random_trial(seed: int) -> Trial:
         else:  # when it has something to go on from
             after = f"{chance.uniform(1.0, 4.0):.2f} s"
             lines.append(f"{chance.choice([f'at {after}', f'at epoch end after {after}'])} kill the server")
-    return Trial(f"random {seed}", tuple(lines), policy, restart=True)
+    return Trial(f"random {seed}", tuple(lines), policy, restart=True, epochs=LONGER)
 
 
 class Report:
