@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,21 +83,59 @@ def test_a_server_keeps_its_keys_its_port_and_its_run(
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "was"),
     [
-        ["--policy", "synchronous"],
-        ["--listen", "127.0.0.1:4001"],
-        ["--seed", "4"],
-        ["--record", "other"],
-        ["--compress", "bf16"],
+        (["--policy", "synchronous"], "the policy (--policy, its options) was stale with bound=2"),
+        (["--listen", "127.0.0.1:4001"], "--listen was 127.0.0.1:45123"),
+        (["--seed", "4"], "--seed was 0"),
+        (["--record", "other"], "--record was "),
+        (["--compress", "bf16"], "--compress was auto"),
     ],
 )
 def test_what_is_fixed_cannot_be_changed_with_keys_either(
-    script: Script, tmp_path: Path, capsys: Any, words: list[str]
+    script: Script, tmp_path: Path, capsys: Any, words: list[str], was: str
 ) -> None:
     with_keys(tmp_path)
     assert main(["serve", str(script("")), "--resume", str(tmp_path / "one"), *words]) == 2
-    assert "a run goes on as it began" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "a run goes on as it began" in told
+    assert was in told
+
+
+def test_keys_that_were_moved(script: Script, tmp_path: Path, capsys: Any) -> None:
+    place = with_keys(tmp_path)
+    Path(place.keys).rename(tmp_path / "moved")
+    assert main(["serve", str(script("")), "--resume", str(tmp_path / "one")]) == 2
+    told = capsys.readouterr().err
+    assert f"there is no server.key in {place.keys}" in told
+    assert "If the folder was moved, say where to: --keys DIR" in told
+
+
+def test_a_server_that_cannot_listen_where_it_did(script: Script, tmp_path: Path, capsys: Any) -> None:
+    place = msgspec.structs.replace(with_keys(tmp_path), address="tcp://192.0.2.7:4000")
+    keep(tmp_path / "two", place=place)
+    assert main(["serve", str(script("")), "--resume", str(tmp_path / "two")]) == 2
+    told = capsys.readouterr().err
+    assert "cannot listen on 192.0.2.7:4000: " in told
+    assert f"--record {tmp_path / 'two'} --go-on --listen HOST:PORT" in told
+    assert "Choose another" not in told, "which --resume would refuse"
+
+
+def test_a_port_that_is_taken_when_a_run_goes_on(script: Script, tmp_path: Path, capsys: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        keep(tmp_path / "one", place=msgspec.structs.replace(PLACE, address=address))
+        assert main(["run", str(script("")), "--resume", str(tmp_path / "one")]) == 2
+    told = capsys.readouterr().err
+    assert "End what listens there, or wait for it: a run goes on at the port that it began with." in told
+    assert "leave it out" not in told, "it was"
+
+
+def test_a_folder_that_is_taken_may_be_gone_on_with(script: Script, tmp_path: Path, capsys: Any) -> None:
+    keep(tmp_path / "one")
+    record(tmp_path / "one")
+    assert main(["run", str(script("")), "--record", str(tmp_path / "one")]) == 2
+    assert f"or go on with that run: --resume {tmp_path / 'one'}" in capsys.readouterr().err
 
 
 def test_each_verb_goes_on_with_what_it_began(script: Script, tmp_path: Path, capsys: Any) -> None:
@@ -126,7 +165,7 @@ def test_what_is_fixed_cannot_be_changed(script: Script, tmp_path: Path, capsys:
 
 
 def test_a_record_that_no_server_took_up_is_put_back(
-    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     results = []
     monkeypatch.setattr("evener.cli._report.conclude", lambda result, *_: results.append(result) or result.code)
@@ -136,6 +175,9 @@ def test_a_record_that_no_server_took_up_is_put_back(
     path = script("if server: sys.exit(3)\nfor_ever()")
     assert main(["run", str(path), "--resume", str(folder)]) == 1
     assert results[0].record is None, "it says nothing of what was tried now"
+    told = capfd.readouterr().err
+    assert f"the run in {folder} is as it was" in told
+    assert "--resume" not in told, "which was just refused"
     assert record_path(folder).exists()
     assert not part_path(record_path(folder), 1).exists()
 

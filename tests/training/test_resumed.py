@@ -339,8 +339,16 @@ def lost(launch: Launch) -> Run:
             "9 200 40 4 1",
             "is of another model: '0.weight' is float32 (8, 6), trained, in the checkpoint but float32 (9,",
         ),
-        ("8 240 40 4 1", "the checkpoint is of a data set with 200 samples an epoch, here are 240"),
-        ("8 200 40 4 2", "the checkpoint is of another data set of the same size"),
+        (
+            "8 240 40 4 1",
+            "the checkpoint is of a data set with 200 samples an epoch, here are 240: a run goes on with the data that "
+            "it began with. Give the script those, or begin another run.",
+        ),
+        (
+            "8 200 40 4 2",
+            "the checkpoint is of another data set of the same size (its samples differ): a run goes on with the data "
+            "that it began with. Give the script those, or begin another run.",
+        ),
         ("8 200 50 4 1", "the run began with batch 40, but here it is 50"),
         ("8 200 40 5 1", "the run began with epochs 4, but here it is 5"),
     ],
@@ -360,6 +368,7 @@ def test_a_flipped_bit_costs_one_checkpoint(lost: Run) -> None:
     whole = bytearray(newest.read_bytes())
     whole[-100] ^= 4
     newest.write_bytes(whole)
+    last = keeping.newest(record).head.number
     resume(lost)
     for index in range(2):
         lost.worker(index)
@@ -367,7 +376,8 @@ def test_a_flipped_bit_costs_one_checkpoint(lost: Run) -> None:
     lost.wait("server", "worker0", "worker1")
     assert lost.proved().complete
     warned = [note.text for note in lost.notes(WarningNote)]
-    assert any(f"{newest.name}: its checksum is wrong" in text for text in warned)
+    why = "its checksum is wrong: it is damaged, or cut short"
+    assert f"a newer checkpoint was of no use: {newest.name}: {why}. The run goes on from checkpoint {last}." in warned
 
 
 def test_nothing_sound(lost: Run) -> None:
@@ -376,6 +386,7 @@ def test_nothing_sound(lost: Run) -> None:
     lost.server(resume=str(lost.folder / "record"))
     assert lost.wait("server")["server"] == 1
     assert "is sound: checkpoint-" in lost.err("server")
+    assert "Put a copy of one into its place, if there is any, or begin another run.\n" in lost.err("server")
     assert "Traceback" not in lost.err("server")
 
 

@@ -63,4 +63,17 @@ def check(options: argparse.Namespace, place: Place, *more: tuple[str, object, o
     ]
     for name, given, nothing, fixed in (*said, *more):
         if given not in (nothing, fixed):
-            raise launch.LaunchError(f"a run goes on as it began, and {name} was something else then: leave it out.")
+            raise launch.LaunchError(f"a run goes on as it began, and {name} was {_said(fixed)} then: leave it out.")
+
+
+def _said(value: object) -> str:
+    """What was said once, in words."""
+    from ..runtime.place import PolicyChoice
+
+    match value:
+        case PolicyChoice(name, options):
+            return f"{name} with {_said(options)}" if options else name
+        case dict():
+            return ", ".join(f"{name}={given}" for name, given in value.items()) or "not given"
+        case _:
+            return str(value)

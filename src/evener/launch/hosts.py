@@ -15,7 +15,7 @@ from typing import Literal
 
 from ..runtime import addresses
 from ..runtime.keeping import Head
-from ..runtime.keys import KeysError, ServerKeys, WorkerKeys
+from ..runtime.keys import SERVER, KeysError, ServerKeys, WorkerKeys
 from ..runtime.knocking import NobodyError, knock
 from ..runtime.place import KEEP, LACKING, Compress, Place, PolicyChoice
 from ..runtime.transport import OpenAddressError, refuse_open
@@ -98,6 +98,11 @@ class ServeOptions:
                     "workers that join need keys, on this machine, too. Make them with 'evener keys DIR NAME ...' and "
                     "give --keys DIR. For workers of this machine alone, without keys, there is 'evener run'."
                 )
+            if self.resume is not None and not (self.keys / SERVER).exists():
+                raise LaunchError(
+                    f"there is no {SERVER} in {self.keys}, by which the workers of this run know its server. If the "
+                    "folder was moved, say where to: --keys DIR. With new keys they need new ones, too."
+                )
             ServerKeys(self.keys).allowed()
         except (addresses.AddressError, OpenAddressError, KeysError) as error:
             raise LaunchError(str(error)) from None
@@ -106,7 +111,13 @@ class ServeOptions:
         check_checkpoints(self.checkpoint_every, self.keep_checkpoints)
         if self.resume is None:
             check_record(self.record)
-        check_bind(ips[0], port, self.listen)
+        elsewhere = ""
+        if self.resume is not None:  # at another address only if that is said so
+            elsewhere = (
+                "The run goes on where its workers look for it. To serve it elsewhere: "
+                f"evener serve {self.script} --record {self.record} --go-on --listen HOST:PORT, and join it anew."
+            )
+        check_bind(ips[0], port, self.listen, elsewhere)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +221,9 @@ def serve(options: ServeOptions, screen: Screen | None = None, signals: Signals 
         for problem in problems:
             run.screen.note(problem)
         words = ["evener", "serve", str(options.script)]
-        if (run.signals.received or code) and (note := to_go_on(run.folder, words, options.arguments)):
+        untouched = resumed is not None and not record.exists()
+        note = to_go_on(run.folder, words, options.arguments, untouched=untouched)
+        if note and (run.signals.received or code):
             run.screen.note(note)
         return RunResult(run.signals.exit_code or _shown(code), run.name, run.folder, problems, record.exists())
 
@@ -292,8 +305,10 @@ def _shown(code: int) -> int:
     return 128 - code if code < 0 else code
 
 
-def check_bind(ip: str, port: int, asked: str) -> int:
+def check_bind(ip: str, port: int, asked: str, otherwise: str = "") -> int:
     """Whether a server could listen there; returns the port, which the system chooses for 0.
+
+    ``otherwise``: what to do if not; by default another port or address is to be chosen.
 
     Raises:
         LaunchError: somebody does already, or this machine has no such address, or this user may not.
@@ -302,6 +317,6 @@ def check_bind(ip: str, port: int, asked: str) -> int:
         return addresses.try_listening(ip, port)
     except OSError as error:
         raise LaunchError(
-            f"cannot listen on {asked}: {error.strerror or error}. Is another server running there? Choose another "
-            "port, or an address of this machine (0.0.0.0 is all of IPv4, [::] all)."
+            f"cannot listen on {asked}: {error.strerror or error}. Is another server running there? "
+            + (otherwise or "Choose another port, or an address of this machine (0.0.0.0 is all of IPv4, [::] all).")
         ) from None

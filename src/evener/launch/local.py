@@ -104,7 +104,9 @@ class _Run:
             self._heed_desertion()
         crew.screen.tick()
         words = ["evener", "run", str(plan.options.script)]
-        if (self.signals.received or self.code) and (note := to_go_on(plan.folder, words, plan.options.arguments)):
+        untouched = plan.options.resume is not None and not self._tries and not self.record.exists()
+        note = to_go_on(plan.folder, words, plan.options.arguments, untouched=untouched)
+        if note and (self.signals.received or self.code):
             crew.screen.note(note)
         code = self.signals.exit_code or self.code
         return RunResult(code, plan.run, plan.folder, tuple(self.problems), self.record.exists())

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..core.policies import POLICIES
 from ..core.policies.base import check_micro_batch
+from ..runtime import keeping
 from ..runtime.keeping import Head
 from ..runtime.place import KEEP, Compress, PolicyChoice, compress_objection
 from ..simulation.faults import SERVER, Fault, check_worker
@@ -109,7 +110,7 @@ class RunOptions:
         if self.resume is None:
             check_record(self.record)
         if self.port is not None:
-            check_port(self.port)
+            check_port(self.port, fixed=self.resume is not None)
 
 
 def check_script(script: Path) -> None:
@@ -181,9 +182,10 @@ def check_record(folder: Path | None) -> None:
         LaunchError: it holds one already.
     """
     if folder is not None and record_path(folder).exists():
+        further = f", or go on with that run: --resume {folder}" if keeping.listed(folder) else ""
         raise LaunchError(
             f"{folder} already holds the record of a run, and records are never overwritten. "
-            "Choose another folder, or move that one away."
+            f"Choose another folder, or move that one away{further}."
         )
 
 
@@ -217,8 +219,8 @@ def policy_options(name: str) -> list[str]:
     return list(inspect.signature(POLICIES[name]).parameters)
 
 
-def check_port(port: int) -> None:
-    """Whether the server could listen on ``port``.
+def check_port(port: int, fixed: bool = False) -> None:
+    """Whether the server could listen on ``port``; ``fixed``: it cannot have another.
 
     Raises:
         LaunchError: it is no port, or it is in use, or this user may not use it.
@@ -230,7 +232,11 @@ def check_port(port: int) -> None:
     except OSError as error:
         raise LaunchError(
             f"port {port} on {HOST} cannot be used: {error.strerror}. "
-            "Choose another, or leave it out to have a free one chosen."
+            + (
+                "End what listens there, or wait for it: a run goes on at the port that it began with."
+                if fixed
+                else "Choose another, or leave it out to have a free one chosen."
+            )
         ) from None
 
 

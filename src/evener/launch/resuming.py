@@ -75,7 +75,9 @@ def checkpointed(folder: Path) -> bool:
     return bool(keeping.listed(folder))
 
 
-def to_go_on(folder: Path, words: Sequence[str], arguments: Sequence[str], more: Sequence[str] = ()) -> str:
+def to_go_on(
+    folder: Path, words: Sequence[str], arguments: Sequence[str], more: Sequence[str] = (), untouched: bool = False
+) -> str:
     """What to tell the user of a run that was broken off; empty: nothing can go on.
 
     Args:
@@ -83,7 +85,10 @@ def to_go_on(folder: Path, words: Sequence[str], arguments: Sequence[str], more:
         words: the command that began it, as far as its script.
         arguments: of the script.
         more: what the command needs beside the folder.
+        untouched: it did not even go on: the same command would be refused again.
     """
+    if untouched:
+        return f"the run in {folder} is as it was"
     if not checkpointed(folder) or over(folder):
         return ""
     command = [*words, "--resume", str(folder), *more, *(["--", *arguments] if arguments else [])]

@@ -147,7 +147,10 @@ def newest(folder: Path) -> Found:
             f"{folder} holds no checkpoint, so there is nothing to resume. Name the folder of a run that kept some "
             "(evener run does, unless --checkpoint-every is 0)."
         )
-    raise CheckpointError(f"no checkpoint in {folder} is sound: {'; '.join(unsound)}")
+    raise CheckpointError(
+        f"no checkpoint in {folder} is sound: {'; '.join(unsound)}. Put a copy of one into its place, if there is any, "
+        "or begin another run."
+    )
 
 
 def read_head(path: Path) -> Head:

@@ -39,6 +39,9 @@ from .setup import Setup
 POLL = 0.01
 """Seconds between two looks whether a checkpoint that somebody waits for is there."""
 
+OTHER_DATA = "a run goes on with the data that it began with. Give the script those, or begin another run."
+"""What is valid, and what to do."""
+
 Script = Callable[[], tuple[int, list[EpochEnd]]]
 """Says which epoch the script is in, and the ends of epochs that it has not done with."""
 
@@ -237,13 +240,10 @@ class Kept:
         if head.positions != setup.positions:
             raise RunError(
                 f"the checkpoint is of a data set with {head.positions} samples an epoch, here are {setup.positions}: "
-                "the run cannot go on with other data"
+                f"{OTHER_DATA}"
             )
         if head.data != _digest_of(setup):
-            raise RunError(
-                "the checkpoint is of another data set of the same size (its samples differ): the run cannot go on "
-                "with other data"
-            )
+            raise RunError(f"the checkpoint is of another data set of the same size (its samples differ): {OTHER_DATA}")
 
     def check_settings(self, settings: Settings) -> None:
         """Whether the script asks for the same.

@@ -159,8 +159,10 @@ class ServerSession(Session):
             data=self._data,
             packing=self._packing,
         )
-        for unsound in kept.unsound if kept is not None else ():
-            self._warn(f"a newer checkpoint was of no use: {unsound}")
+        if kept is not None:
+            for unsound in kept.unsound:
+                number = kept.head.number
+                self._warn(f"a newer checkpoint was of no use: {unsound}. The run goes on from checkpoint {number}.")
         if place.checkpoint_every > 0 and place.record:
             self._keep(settings, earlier + 1)
         launched_s = since(place.launched)
