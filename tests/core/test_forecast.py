@@ -282,6 +282,23 @@ def test_who_sits_out_must_fit_better_than_that_to_be_called_back(pace: float, l
         assert bool(Balanced(0).sits_out(state, state.members[1])) is too_slow
 
 
+@pytest.mark.parametrize(
+    ("pace", "uplink", "downlink", "said"),
+    [
+        (5.0, 0.25, 0.5, "its smallest ticket takes 1.9 s, too long for a step of 1.1 s: a larger batch"),
+        (5.0, 0.5, 1.5, "its smallest ticket takes 2.1 s, too long for a step of 1.1 s: a larger batch"),
+        (100.0, 0.5, 3.0, "its link is too slow: new parameters take 3 s to it, its smallest ticket 0.16 s, too long"),
+        (100.0, 3.0, 0.5, "its link is too slow: a contribution takes 3 s from it, its smallest ticket 0.16 s, too"),
+        (5.0, 0.5, 9.0, "its link is too slow: new parameters take 9 s to it, its smallest ticket 1.6 s, too long"),
+    ],
+)  # fmt: skip
+def test_who_sits_out_is_told_what_is_too_slow(pace: float, uplink: float, downlink: float, said: str) -> None:
+    state = run_of([100.0, pace])
+    slow = state.members[1]
+    slow.uplink.value, slow.downlink.value = uplink, downlink
+    assert Balanced(0).sits_out(state, slow).startswith(said)
+
+
 @pytest.mark.parametrize(("free", "size"), [(20, 20), (24, 24), (25, 16), (30, 16), (60, 16)])
 def test_what_begins_ahead_takes_only_a_small_rest_along(free: int, size: int) -> None:
     state = run_of([100.0, 100.0])

@@ -75,13 +75,20 @@ class Fitting:
         seconds, step, fits = self.fit(team, member)
         if fits:
             return ""
-        spans = 2
+        spans, others = 2, 0.0
         a_step = self.smallest(team, member) * min(1.0, step / seconds)
         if a_step > self._stale_fraction * settings.batch or not ahead:
-            spans = 1
+            spans, others = 1, team.others_trip(member)
         elif seconds + member.downlink.value <= _part(member) * spans * step:
             return ""
         allowed = "a step" if spans == 1 else f"{spans} steps"
+        up, down = member.uplink.value, member.downlink.value
+        if up + down - others > seconds - up:
+            way = f"new parameters take {down:.2g} s to it" if down > up else f"a contribution takes {up:.2g} s from it"
+            return (
+                f"its link is too slow: {way}, its smallest ticket {seconds - up:.2g} s, too long for {allowed} of "
+                f"{step:.2g} s: a faster link, fewer bytes or a larger batch would let it help"
+            )
         return (
             f"its smallest ticket takes {seconds:.2g} s, too long for {allowed} of {step:.2g} s: "
             "a larger batch would let it help"

@@ -72,7 +72,7 @@ _WHY = {
     (WAITING, "ticket"): "for something to compute{by}",
     (WAITING, "handover"): "for tickets that were on their way",
     (WAITING, "epoch"): "for the next epoch to begin",
-    (WAITING, "sits out"): "because it was too slow to be of use and sat out",
+    (WAITING, "sits out"): "because it, or its link, was too slow to be of use and it sat out",
     (WAITING, "end"): "at the end, when nothing was left to do",
     (TRANSFERRING, "parameters"): "for new parameters to come",
     (TRANSFERRING, "contribution"): "for its contribution to be sent",

@@ -16,7 +16,7 @@ CAUSES = {
     "handover": "its next ticket was on its way",
     "epoch": "the next epoch had not begun",
     "start": "the run had not begun",
-    "sits out": "it was too slow to be of use",
+    "sits out": "it, or its link, was too slow to be of use",
     "slow": "the ticket took far longer than its pace predicts",
     "silent": "it had a ticket and did not begin it",
     "end": "nothing was left to do",
