@@ -237,6 +237,31 @@ def test_who_works_elsewhere_is_told_why_a_run_was_broken_off(tmp_path: Path) ->
     server.listener.close()
 
 
+def test_a_terminal_that_takes_nothing_holds_nobody_up(tmp_path: Path) -> None:
+    keys.make(tmp_path / "keys", ["lab"])
+    server = Server(keys.ServerKeys(tmp_path / "keys"))
+    told, taken = threading.Event(), threading.Event()
+
+    def tell(_: str) -> None:
+        told.set()
+        assert taken.wait(PATIENCE / 1000)
+
+    own, hello = keys.WorkerKeys.read(tmp_path / "keys" / "lab"), p.Hello(p.PROTOCOL, "", 0, [], "host", 1, "cpu")
+    away = Line(server.address, own, hello, lambda *_: None, lambda *_: None, lambda: None, tell=tell)
+    away.open()
+    server.hear(p.Hello)
+    server.say("control", p.Finished(7, "stopped by SIGINT", False))
+    assert told.wait(PATIENCE / 1000)
+    try:
+        assert away.changed.acquire(timeout=5.0), "the main thread may look whether there is something to do"
+        away.changed.release()
+        server.hear(p.Alive)
+    finally:
+        taken.set()
+        away.close("the test is over")
+        server.listener.close()
+
+
 def test_a_revoked_ticket_is_given_back(server: Server, ready: Link) -> None:
     server.grant(1)
     assert isinstance(ready.work(), Compute)

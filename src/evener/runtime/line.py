@@ -10,11 +10,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import msgspec
 import zmq
 
 from . import protocol as p
+from .aside import Aside
 from .keys import WorkerKeys
 from .knocking import NobodyError, seen
 from .numeric import Buffer
@@ -37,6 +39,9 @@ LOST = 900.0
 
 BEAT = 1.0
 """Seconds between two signs of life."""
+
+TOLD = 1.0
+"""Seconds that the last of what is told gets at the end."""
 
 REFUSED_TOKEN = "refused this run's token: is another run listening on that port?"
 REFUSED_KEY = "does not allow this worker's key (any more): make one with 'evener keys' on its machine"
@@ -65,7 +70,8 @@ class Line:
         wait: seconds to wait for a server that is not there at first.
         over: which run it is, in words, if it can be seen without a server that it has ended; else empty. Asked while
             there is none.
-        tell: is told, again and again, that nobody answers yet; and, elsewhere, why a run was broken off.
+        tell: is told, again and again, that nobody answers yet; and, elsewhere, why a run was broken off. In a thread
+            of its own: it may block, as a terminal does that is paused.
 
     Attributes:
         changed: the lock and condition of all that both threads touch.
@@ -98,7 +104,8 @@ class Line:
         self._on_lost = lost
         self._wait = wait
         self._over = over
-        self._tell = tell
+        self._print = tell
+        self._aside = Aside("evener-tell")
         self._dialer = Dialer(address, secret, process_name(), plain_outside=plain_outside)
         # Apart: what is decided is not to wait for bulk to be copied.
         self._words: deque[bytes] = deque()
@@ -174,6 +181,7 @@ class Line:
         self._dialer.wake.ring()
         if self._thread.is_alive():
             self._thread.join(5.0)
+        self._aside.wait(TOLD)
 
     # The I/O thread -----------------------------------------------------------------------------------------
 
@@ -289,6 +297,9 @@ class Line:
         if now - self._beaten > BEAT:
             self._beaten = now
             self._dialer.control.send(p.encode(p.Alive(time.process_time())))
+
+    def _tell(self, text: str) -> None:
+        self._aside.do(partial(self._print, text))
 
     def _seek(self, silent: float) -> None:
         """There is no server, so far: it has yet to come, or this worker has come too late."""

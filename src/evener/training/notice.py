@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
+from ..runtime.aside import Aside
 from ..runtime.engines import Task
 
 CONNECT = timedelta(seconds=3)
@@ -28,6 +29,8 @@ class Notice:
         # Begun anew by its engine after a run that ended well, a job is another run.
         self._key = f"evener/{task.job}/{task.restart}/over"
         self._store: TCPStore | None = None
+        self._asking = Aside("evener-notice")
+        self._over = False
 
     def leave(self) -> None:
         """The run is over."""
@@ -39,14 +42,20 @@ class Notice:
                 self._store = None  # the agents are gone, and so is everyone who could come
 
     def found(self) -> bool:
-        """Whether the run is over, as far as can be seen."""
+        """Whether the run is over, as far as can be seen; in :data:`CONNECT` at most, whatever becomes of the host."""
+        if self._asking.wait(0):
+            self._asking.do(self._look)
+            self._asking.wait(CONNECT.total_seconds())
+        return self._over
+
+    def _look(self) -> None:
+        # A store's client has no limit for answers: where its host vanishes, or hangs, this may never return.
         if (store := self._open()) is None:
-            return False
+            return
         try:
-            return bool(store.check([self._key]))
+            self._over = bool(store.check([self._key]))
         except RuntimeError:
             self._store = None
-            return False
 
     def _open(self) -> TCPStore | None:
         if self._store is None and self._at is not None:
