@@ -27,6 +27,18 @@ def test_one_transfer_that_hung_is_no_slow_link() -> None:
     assert member.downlink.value > 0.9, "but one that stays slow is"
 
 
+@pytest.mark.parametrize("times_out", [0, 1, 2])
+def test_a_transfer_that_was_doubted_for_long_is_soon_believed_again(times_out: int) -> None:
+    member = Member(0, Mean(10.0), 1, version=0, times_out=times_out)
+    member.downlink.add(1.0)
+    for _ in range(10_000):
+        member.fade()
+    assert member.downlink.value < 1e-9
+    for _ in range(ENOUGH):
+        member.downlink.add(1.0)
+    assert member.downlink.value > 0.7
+
+
 @pytest.fixture
 def ledger() -> Ledger:
     """Three lots of 100 positions are open."""

@@ -40,6 +40,9 @@ DEVIATION = 1.25
 class Mean:
     """An exponentially weighted mean; the first observation replaces a guess, but not what was measured (``known``).
 
+    Its value may be lowered between two observations, if it is believed less. What an outlier is is told by what was
+    ``measured``: else it would take the longer to be believed again the longer it was not.
+
     >>> mean = Mean(1.0)
     >>> mean.add(3.0); mean.add(5.0); mean.value
     3.5
@@ -50,15 +53,17 @@ class Mean:
     known: bool = False
     most: float = math.inf
     seen: int = 0
+    measured: float = 0.0
 
     def add(self, observation: float) -> None:
         """Move the mean towards ``observation``, which counts as at most ``most`` times what is known."""
         self.seen += 1
         if not self.known:
-            self.value, self.known = self.value + (observation - self.value), True
-            return
-        most = self.most * self.value
-        self.value += ((most if most < observation else observation) - self.value) * self.gain
+            self.measured, self.known = self.value + (observation - self.value), True
+        else:
+            most = self.most * (self.measured if self.measured > self.value else self.value)
+            self.measured = self.value + ((most if most < observation else observation) - self.value) * self.gain
+        self.value = self.measured
 
 
 @dataclass(slots=True, eq=False)
