@@ -11,6 +11,7 @@ from typing import Protocol
 from ..trace import record_path
 from . import folders
 from ._signals import Signals
+from .behind import Behind
 from .crew import Crew
 from .screen import Plain, Screen
 
@@ -58,4 +59,8 @@ def opened(asked: Asked, screen: Screen | None, name: str = "", signals: Signals
     asked.check()
     name = name or folders.new_run_id()
     with signals or Signals() as signals:
-        yield Opened(name, folders.make(name, asked.record).resolve(), screen or Plain(), signals)
+        behind = Behind(screen or Plain(), lambda: len(signals.received))
+        try:
+            yield Opened(name, folders.make(name, asked.record).resolve(), behind, signals)
+        finally:
+            behind.finish()

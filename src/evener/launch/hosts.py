@@ -22,6 +22,7 @@ from ..runtime.transport import OpenAddressError, refuse_open
 from ..trace import record_path
 from ._opening import opened
 from ._signals import Signals
+from .behind import Behind
 from .crew import Child, Crew, Steps, send
 from .ending import NEVER_JOINED, STOP_NOW, RunResult, see_above, to_stop_a_server
 from .options import (
@@ -256,9 +257,11 @@ def join(options: JoinOptions, screen: Screen | None = None) -> int:
             launched=time.time(),
             spawned=time.time(),
         )
-        with Crew(screen) as crew:
+        behind = Behind(screen, lambda: len(signals.received))
+        with Crew(behind) as crew:
             worker = _start(crew, "this worker", options.script, options.arguments, place, signal.SIGKILL)
             code = _attend(crew, worker, signals, lambda: LEAVE)
+        behind.finish()
         if code and not signals.exit_code:
             screen.note(f"this worker {worker.how}.{see_above(worker)}")
             # A script that reads its data before it calls evener.join() has not heard of this.
