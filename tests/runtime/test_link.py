@@ -338,6 +338,18 @@ def test_who_loses_its_control_connection_joins_anew(server: Server, proxy: Prox
     assert isinstance(ready.work(), Compute)
 
 
+def test_a_greeting_that_was_lost_with_its_connection_is_said_again_at_once(
+    server: Server, proxy: Proxy, ready: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line, "BEAT", 60.0)  # no sign of life that the server could answer
+    proxy.cut()
+    assert isinstance(server.hear(p.Hello), p.Hello)
+    proxy.cut("control")  # as where the server is lost, and the worker hears of this one last
+    assert isinstance(server.hear(p.Hello), p.Hello)
+    server.say("control", p.Welcome(4, 0, {"epochs": 1}))
+    assert server.hear(p.Ready) == p.Ready(0, 100.0, 1)
+
+
 def test_what_is_lost_while_a_worker_joins_is_asked_for_again(server: Server, proxy: Proxy, link: Link) -> None:
     with ThreadPoolExecutor(1) as main:
         opening = main.submit(link.open)

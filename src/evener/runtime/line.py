@@ -136,11 +136,13 @@ class Line:
         self._outbox.append((iter(chunks), copied))
         self._ring()
 
-    def greet_again(self) -> None:
-        """Join anew (with the lock held): what is under way counts no longer."""
+    def greet_again(self, lost: bool = False) -> None:
+        """Join anew (with the lock held): what is under way counts no longer. ``lost``: nor does what was said before.
+
+        Who has greeted just now waits for the answer, or for the next sign of life that a server which is back answers.
+        """
         now = time.monotonic()
-        # The greeting may have been lost with a connection; but a server that is back answers to each sign of life.
-        if self.welcome is not None or now - self._greeted > BEAT:
+        if lost or self.welcome is not None or now - self._greeted > BEAT:
             self.welcome, self._greeted = None, now
             self.say(self._hello)
 
@@ -234,7 +236,8 @@ class Line:
         if lost and self.finished is None:
             with self.changed:
                 # What was granted may be lost with it. The server may not have noticed: it is quickly made again.
-                self.greet_again()
+                # The bulk connection may have ended first, and a greeting gone the way of this one.
+                self.greet_again(lost=True)
                 self.changed.notify_all()
 
     def _control(self, frames: list[bytes]) -> None:

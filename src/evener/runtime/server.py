@@ -36,7 +36,7 @@ GRACE = 0.5
 anybody counts as late."""
 
 LINGER = 10.0
-"""Seconds from its start that a server which went on can be found at least: workers look for it once a second or so,
+"""Seconds from its start that a server which went on can be found at least: workers look for it four times a second,
 and one that is not back yet when the run is over would look for it for long."""
 
 

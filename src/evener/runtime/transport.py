@@ -44,6 +44,10 @@ CONNECT = 5.0
 """Seconds after which a connection that nobody answers is tried anew: the system's own tries are up to a minute
 apart."""
 
+AGAIN = 50, 250
+"""Milliseconds until one that was refused is tried anew: at first, and, as that doubles, at most. So a server that was
+started again waits for nobody, and a hundred workers that try for long are nothing to a system."""
+
 _FAILED = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 """Who speaks, but wrongly. Who hangs up without a word was looking whether anybody is there."""
 
@@ -199,8 +203,7 @@ class Dialer:
         socket.linger = 1000
         socket.sndhwm = 0
         socket.rcvhwm = 0
-        socket.reconnect_ivl = 50
-        socket.reconnect_ivl_max = 1000
+        socket.reconnect_ivl, socket.reconnect_ivl_max = AGAIN
         socket.connect_timeout = int(CONNECT * 1000)
         _end_when_gone(socket)
         return socket
