@@ -115,8 +115,8 @@ class ServeOptions:
         elsewhere = ""
         if self.resume is not None:  # at another address only if that is said so
             elsewhere = (
-                "The run goes on where its workers look for it. To serve it elsewhere: "
-                f"evener serve {self.script} --record {self.record} --go-on --listen HOST:PORT, and join it anew."
+                f"The run goes on where its workers look for it. To serve it elsewhere: evener serve {self.script} "
+                f"--record {self.record} --go-on --listen HOST:PORT, where its workers join again."
             )
         check_bind(ips[0], port, self.listen, elsewhere)
 
