@@ -70,6 +70,8 @@ SYSTEMS = (
     _evener("balanced-25", "evener balanced, 25% stale", "balanced", stale_fraction=0.25),
     _evener("balanced-free", "evener balanced, as stale as it needs", "balanced", stale_fraction=1.0, bound="auto"),
     _evener("balanced-without", "evener balanced, without the last host", "balanced", leaves_out=1),
+    _evener("balanced-auto", "evener balanced, compressed where that saves time", "balanced", compress="auto"),
+    _evener("balanced-int8", "evener balanced, compressed as int8", "balanced", compress="int8"),
     _evener("balanced-groups", "evener balanced, a host's processes as one worker", "balanced", group=True),
     _evener("synchronous", "evener synchronous", "synchronous"),
     _evener("asynchronous", "evener asynchronous", "asynchronous"),

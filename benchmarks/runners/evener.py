@@ -27,7 +27,7 @@ EPOCHS = 10_000
 TOKEN = "a cluster of its own, where nobody else is"
 
 
-OURS = ("channels_last", "group")
+OURS = ("channels_last", "compress", "group")
 """Options that are not the policy's."""
 
 
@@ -62,6 +62,7 @@ def place_of(job: Job) -> Place:
         record=job.folder if serves else "",
         slowness=None if serves else Slowness("throttle" if job.pauses else "cgroup", job.share, job.door),
         threads=1,
+        compress=str(job.options.get("compress", "none")),  # type: ignore[arg-type]
         tcp=True,  # the hosts share a kernel, but stand for machines
     )
 
