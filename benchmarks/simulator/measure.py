@@ -29,7 +29,8 @@ NOISE = 0.1
 """Standard deviation of the logarithm of a micro-batch's duration."""
 
 LOOK = 200
-"""Micro-batches between two looks at what has been done, at most; under one for every fourth worker."""
+"""Micro-batches between two looks at what has been done, at most; where steps are counted, under one for every fourth
+worker."""
 
 
 WITHOUT: dict[str, dict[str, float]] = {
@@ -116,7 +117,7 @@ def simulate(cell: Cell) -> Result:
     gc.disable()  # as the command does
     work = simulation.work(limit=math.inf)
     begun = time.process_time()
-    look = max(1, min(LOOK, cell.workers // 4))
+    look = max(1, min(LOOK, cell.workers // 4)) if cell.steps else LOOK
     warm, last = Standing(), Standing()
     while sum(1 for _ in islice(work, look)):
         if outcome.steps > last.steps:  # what is applied after a step is of the next, whose time is not known yet

@@ -49,9 +49,9 @@ def test_a_finding_is_printed_with_the_command_that_brings_it_back(
 ) -> None:
     real = Contributions.declined
 
-    def defective(self: Contributions, worker: int, ticket: int, now: float) -> None:
-        if ticket % 3:  # else what was declined is forgotten
-            real(self, worker, ticket, now)
+    def defective(self: Contributions, end: e.Declined, now: float) -> None:
+        if end.ticket % 3:  # else what was declined is forgotten
+            real(self, end, now)
 
     monkeypatch.setattr(Contributions, "declined", defective)
     assert soak.main(["--count", "8", "--jobs", "1"]) == 1

@@ -55,8 +55,9 @@ class Contributions:
         """All are refused, and have been for long."""
         return self._refused_in_row >= REFUSED_BATCHES * self._state.settings.batch
 
-    def declined(self, worker: int, ticket: int, now: float) -> None:
-        """The script did not step for ``ticket``."""
+    def declined(self, end: e.Declined, now: float) -> None:
+        """The script did not step for a ticket."""
+        worker, ticket = end.worker, end.ticket
         if found := self._holdings.live(worker, ticket):
             self._holdings.settle(found, Fate.DECLINED)
             self._count_batches(found.lot, found.size)
@@ -74,18 +75,25 @@ class Contributions:
         self._feeder.offer(push.worker)
         self._feeder.offer_again()
         # What a link or a device can do is learnt from contributions that come too late, too: they would always be.
-        known = [self._holdings.known(push.worker, ticket) for ticket in push.tickets]
-        ends = [ticket.computed for ticket in known if ticket is not None and ticket.computed is not None]
-        computed = max(ends, default=None)
+        tickets: list[Ticket] = []
+        computed: float | None = None
+        for number in push.tickets:
+            if (found := member.tickets.get(number)) is not None:
+                tickets.append(found)
+            else:
+                found = member.lost.get(number)
+            if found is not None and found.computed is not None and (computed is None or found.computed > computed):
+                computed = found.computed
         if computed is not None:
             member.uplink.add(now - computed)
-        self._judge(push, member, computed, now)
+        self._judge(push, member, tickets, computed, now)
         if member.lost:
             for ticket in push.tickets:
                 self._holdings.answered(push.worker, ticket)
 
-    def _judge(self, push: e.Arrived, member: Member, computed: float | None, now: float) -> None:
-        tickets = [found for ticket in push.tickets if (found := self._holdings.live(push.worker, ticket))]
+    def _judge(
+        self, push: e.Arrived, member: Member, tickets: list[Ticket], computed: float | None, now: float
+    ) -> None:
         samples = sum([ticket.size for ticket in tickets])
         lots = {ticket.lot.index for ticket in tickets}
         if len(tickets) != len(push.tickets) or len(push.versions) != len(push.tickets) or len(lots) != 1:

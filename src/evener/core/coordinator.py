@@ -1,15 +1,16 @@
 """The server's machine: it hears what happened and says what to do.
 
 It turns events into commands. Each part has a room of its own: who holds what (``holdings``), who is offered a ticket
-(``feeding``), what comes of a push (``contributions``), what is done about the late (``leases``), which steps are due
-(``stepping``), epochs (``course``). The policy answers the questions whose answers differ between strategies. See
+(``feeding``), what comes of a push (``contributions``), what is done about the late (``leases``), what workers report
+meanwhile (``reports``), which steps are due (``stepping``), epochs (``course``). The policy answers the questions whose
+answers differ between strategies. See
 ``docs/architecture.md`` for the life of a ticket.
 """
 
 from __future__ import annotations
 
 import inspect
-import math
+from collections.abc import Callable
 
 from . import commands as c
 from . import events as e
@@ -18,9 +19,10 @@ from .course import Course
 from .feeding import Feeder
 from .holdings import Holdings
 from .leases import Leases
-from .ledger import Ledger, Lot, TicketState
+from .ledger import Ledger, Lot
 from .members import Mean, Member
 from .policies.base import Policy, check_micro_batch
+from .reports import REPORTS, Reports
 from .standing import TICKETS, Standing
 from .state import RunState, Settings
 from .stepping import StepQueue
@@ -31,9 +33,6 @@ REMEMBERED = 64
 
 PROGRESS = (e.Started, e.Computed, e.Declined, e.Arrived)
 """What only a worker says that does not hang."""
-
-REPORTS = (e.Started, e.Computed, e.Received)
-"""What ends no position and makes no version, so that no lot or epoch can be opened or closed after it."""
 
 GUESS = 100.0
 """Samples/s of a worker about which nothing is known yet."""
@@ -71,7 +70,7 @@ class Coordinator:
         self._wanted = settings.workers if past is None else 1
         self._first_join: float | None = None
         self._begun = False
-        self._steady = False  # nothing was closed since it was last seen what can be opened
+        self._steady = False  # nothing has come or ended since it was last seen what can be opened
         self._stepping: Lot | None = None
         options = {name: getattr(policy, name, None) for name in inspect.signature(type(policy)).parameters}
         state, out = self.state, self._out
@@ -82,6 +81,22 @@ class Coordinator:
         self._holdings = Holdings(state, self._feeder, out)
         self._leases = Leases(state, policy, self._holdings, self._feeder, out)
         self._contributions = Contributions(state, policy, self._holdings, self._feeder, self._steps, self._watch, out)
+        reports = Reports(state, self._holdings, self._leases, self._feeder)
+        self._hears: dict[type, Callable[..., None]] = {
+            e.Joined: self._joined,
+            e.Left: self._left,
+            e.EpochDrawn: self._drawn,
+            e.Started: reports.started,
+            e.Computed: reports.computed,
+            e.Arrived: self._arrived,
+            e.Declined: self._contributions.declined,
+            e.Released: self._holdings.released,
+            e.Received: reports.received,
+            e.StepDone: self._step_done,
+            e.SnapshotTaken: self._snapshot_taken,
+            e.StopAsked: self._stop,
+            e.Tick: self._tick,
+        }
         if past is not None:
             self._course.resume(past)
             policy.recall(past.policy)
@@ -96,8 +111,13 @@ class Coordinator:
         self._out.clear()
         self.state.changes += 1
         if not self.finished:
-            self._hear(event, now)
-            if self._steady and isinstance(event, REPORTS) and not self._course.owed:
+            if isinstance(event, PROGRESS):
+                member = self.state.members.get(event.worker)
+                if member is not None and member.absent:
+                    self._leases.back(member, now)
+            kind = type(event)
+            self._hears[kind](event, now)
+            if kind in REPORTS and self._steady and not self._course.owed:
                 self._feeder.feed(now)
             elif not self.finished:
                 self._advance(now)
@@ -126,58 +146,24 @@ class Coordinator:
 
     # Hearing ------------------------------------------------------------------------------------------------
 
-    def _hear(self, event: e.Event, now: float) -> None:
-        if isinstance(event, PROGRESS):
-            member = self.state.members.get(event.worker)
-            if member is not None and member.absent:
-                self._leases.back(member, now)
-        match event:  # the frequent ones first
-            case e.Started(worker, ticket, version):
-                self._started(worker, ticket, version, now)
-            case e.Computed(worker, ticket, seconds):
-                self._computed(worker, ticket, seconds, now)
-            case e.Arrived():
-                self._contributions.arrived(event, now)
-                if self._contributions.hopeless:
-                    self._give_up()
-            case e.Received(worker, version):
-                self._received(worker, version, now)
-            case e.StepDone(version, _):
-                self._step_done(version, now)
-            case e.Declined(worker, ticket):
-                self._contributions.declined(worker, ticket, now)
-            case e.Released(worker, ticket):
-                if found := self._holdings.live(worker, ticket):
-                    self._holdings.give_back(found, "revoked")
-                self._holdings.answered(worker, ticket)
-            case e.Joined(worker, version, pace, lookahead):
-                self._joined(worker, version, pace, lookahead, now)
-            case e.Left(worker, reason):
-                self._left(worker, reason, now)
-            case e.EpochDrawn(epoch, positions):
-                self._course.drawn(epoch, positions)
-            case e.SnapshotTaken(epoch):
-                self._course.taken(epoch)
-            case e.StopAsked(reason):
-                self._finish(reason, ok=True)
-            case e.Tick():
-                self._feeder.offer_again()
-                self._leases.relieve(now)
-
-    def _joined(self, worker: int, version: int, pace: float | None, lookahead: int, now: float) -> None:
-        self._left(worker, "joined anew", now)
+    def _joined(self, joined: e.Joined, now: float) -> None:
+        worker, pace = joined.worker, joined.pace
+        self._leaves(worker, "joined anew", now)
         probed = pace is not None and pace > 0
         if pace is None or not probed:
             known = [m.pace.value for m in self.state.members.values()]
             pace = min(known, default=GUESS)
         if not self.state.members:
             self._first_join = now
-        member = Member(worker, Mean(pace, known=probed), lookahead, version, now)
+        member = Member(worker, Mean(pace, known=probed), joined.lookahead, joined.version, now)
         self.state.members[worker] = member
         self._feeder.offer(worker)
         self.policy.came(self.state, member, now)
 
-    def _left(self, worker: int, reason: str, now: float) -> None:
+    def _left(self, left: e.Left, now: float) -> None:
+        self._leaves(left.worker, left.reason, now)
+
+    def _leaves(self, worker: int, reason: str, now: float) -> None:
         member = self.state.members.pop(worker, None)
         if member is None:
             return
@@ -189,42 +175,25 @@ class Coordinator:
         if not member.absent:
             self.policy.went(self.state, member, now)
 
-    def _started(self, worker: int, ticket: int, version: int, now: float) -> None:
-        found = self._holdings.known(worker, ticket)
-        if found is None or found.state is not TicketState.QUEUED:
-            return
-        member = self.state.members[worker]
-        found.state = TicketState.STARTED
-        found.version, found.started, found.revoked = version, now, None
-        member.schedule(now, self.state.version)
-        self._feeder.offer(worker)
+    def _arrived(self, push: e.Arrived, now: float) -> None:
+        self._contributions.arrived(push, now)
+        if self._contributions.hopeless:
+            self._give_up()
 
-    def _computed(self, worker: int, ticket: int, seconds: float, now: float) -> None:
-        member = self.state.members.get(worker)
-        found = self._holdings.known(worker, ticket)
-        if member is None or found is None or found.state is TicketState.COMPUTED:
-            return
-        found.state = TicketState.COMPUTED
-        if seconds > 0:
-            member.learn(found.size, seconds)
-        found.computed = now
-        member.schedule(now, self.state.version)
-        self._feeder.offer(worker)
+    def _drawn(self, drawn: e.EpochDrawn, now: float) -> None:
+        self._course.drawn(drawn.epoch, drawn.positions)
+        self._steady = False
 
-    def _received(self, worker: int, version: int, now: float) -> None:
-        member = self.state.members.get(worker)
-        if member is None:
-            return
-        if member.absent and not any(t.state is TicketState.STARTED for t in member.lost.values()):
-            self._leases.back(member, now)  # parameters were all that it waited for
-        published = self.state.published.get(version, -math.inf)
-        if version > member.version and published >= member.since and not member.cold:
-            member.downlink.add(now - published)
-        member.version = max(member.version, version)
-        if member.awaits is not None and version >= member.awaits[0]:
-            member.turn.add(now - member.awaits[1])
-            member.awaits = None
-        member.schedule(now, self.state.version)
+    def _snapshot_taken(self, taken: e.SnapshotTaken, now: float) -> None:
+        self._course.taken(taken.epoch)
+        self._steady = False
+
+    def _stop(self, asked: e.StopAsked, now: float) -> None:
+        self._finish(asked.reason, ok=True)
+
+    def _tick(self, tick: e.Tick, now: float) -> None:
+        self._feeder.offer_again()
+        self._leases.relieve(now)
 
     # Advancing ----------------------------------------------------------------------------------------------
 
@@ -235,6 +204,15 @@ class Coordinator:
             if not self.state.members or (len(self.state.members) < self._wanted and not waited):
                 return
             self._begun = True
+        if not self._steady or self._course.owed:
+            self._open_lots()
+        self._close_lots()
+        self._end_epochs()
+        self._out.extend(self._steps.say())
+        if not self.finished:
+            self._feeder.feed(now)
+
+    def _open_lots(self) -> None:
         self._steady = True
         opened = False
         for lot in self._course.open_lots(self._out):
@@ -246,11 +224,6 @@ class Coordinator:
             for member in self.state.members.values():
                 if not member.absent:
                     member.used = False
-        self._close_lots()
-        self._end_epochs()
-        self._out.extend(self._steps.say())
-        if not self.finished:
-            self._feeder.feed(now)
 
     def _choose_sitters(self) -> None:
         """With each new lot: who is of use."""
@@ -278,7 +251,8 @@ class Coordinator:
             self._stepping = lot
             self._steps.lot_due(lot, self.state.settings.batch)
 
-    def _step_done(self, version: int, now: float) -> None:
+    def _step_done(self, done: e.StepDone, now: float) -> None:
+        version = done.version
         lot = self._steps.done(version)
         if lot is None:
             return
@@ -289,6 +263,7 @@ class Coordinator:
         self._out += self._watch.stepped(version - 1)
         if self.policy.collects:
             self.state.ledger.close_lot(lot)
+            self._steady = False
             self._stepping = None
             self.policy.closed(self.state, lot)
             for member in self.state.members.values():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import commands as c
-from .ledger import Lot, TicketState
+from .ledger import QUEUED, Lot
 from .members import Member
 from .policies.base import Policy
 from .state import RunState
@@ -59,30 +59,31 @@ class Feeder:
     def feed(self, now: float) -> None:
         """Offer each worker that may have room a ticket: those that idle first, then by id."""
         again, self._again = self._again, False
-        if again:
+        if again and self._passed:
             self._ask_again(now)
-        self._ask_hungry(now)
+        if self._hungry:
+            self._ask_hungry(now)
         if again and self._passed:
             self._ask_best(now)
 
     def _ask_hungry(self, now: float) -> None:
-        if self._passed and self._hungry:
-            for passed in self._passed.values():
-                passed -= self._hungry
-            self._passed = {hinge: passed for hinge, passed in self._passed.items() if passed}
-        if not self._passed:
-            self._passed_since = now
-        if not self._hungry:
+        hungry, members, free = self._hungry, self._state.members, self._state.ledger.free
+        if self._passed:
+            if free and len(hungry) > 1 and self._policy.pauses(self._state):
+                self._stay_passed(now)
+            else:
+                for passed in self._passed.values():
+                    passed -= hungry
+                if not all(self._passed.values()):
+                    self._passed = {hinge: passed for hinge, passed in self._passed.items() if passed}
+        if not free:  # when something is, whoever has room is offered it
+            hungry.clear()
             return
-        if not self._anything_free():  # when something is, whoever has room is offered it
-            self._hungry.clear()
-            return
-        members = self._state.members
-        hungry = [members[worker] for worker in self._hungry if worker in members]
-        self._hungry.clear()
-        if len(hungry) > 1:
-            hungry.sort(key=lambda m: (len(m.tickets), m.worker))
-        for member in hungry:
+        asked = [members[worker] for worker in hungry if worker in members]
+        hungry.clear()
+        if len(asked) > 1:
+            asked.sort(key=lambda m: (len(m.tickets), m.worker))
+        for member in asked:
             if not member.absent:
                 self._ask(member, now)
 
@@ -93,21 +94,34 @@ class Feeder:
             if wanted is None or (wanted.min_version > self._state.version and member.waits(self._state.version)):
                 # What is free now was left to somebody better placed, who may yet stall: ask again, when
                 # something arrives or some time has passed. At every event it would cost the square of the members.
-                if self._anything_free():
+                if self._state.ledger.free:
                     hinge = self._policy.hinges(self._state, now)
                     if hinge is not None and (wanted is not None or member.waits(self._state.version)):
                         hinge = hinge, self._state.version
-                    self._passed.setdefault(hinge, set()).add(member.worker)
+                    self._pass_over(member.worker, hinge, now)
                 break
             self._grant(member, wanted.lot, wanted.size, wanted.min_version, now)
+
+    def _stay_passed(self, now: float) -> None:
+        """Those passed over who are hungry would be passed over again: they count as asked."""
+        passed = set().union(*self._passed.values())
+        if passed <= self._hungry:
+            self._passed_since = now
+        self._hungry -= passed
+
+    def _pass_over(self, worker: int, hinge: object, now: float) -> None:
+        if not self._passed:
+            self._passed_since = now
+        passed = self._passed.get(hinge)
+        if passed is None:
+            passed = self._passed[hinge] = set()
+        passed.add(worker)
 
     def _ask_again(self, now: float) -> None:
         """Of those passed over, whoever may be answered otherwise by now is hungry; the others stay where they are."""
         self._passed_since = now
-        if not self._anything_free():
+        if not self._state.ledger.free:
             self._passed.clear()
-            return
-        if not self._passed:
             return
         hinge = self._policy.hinges(self._state, now)
         same = (hinge, (hinge, self._state.version)) if hinge is not None else ()
@@ -125,20 +139,16 @@ class Feeder:
     def _was_passed(self, worker: int) -> bool:
         return any(worker in passed for passed in self._passed.values())
 
-    def _anything_free(self) -> bool:
-        return self._state.ledger.oldest_free() is not None
-
     def _has_room(self, member: Member) -> bool:
         """One ticket under way and ``lookahead`` in the queue; one more may wait for a version to come.
 
         None for who does not answer for a ticket that was asked back: it hangs.
         """
-        for ticket in member.lost.values():
-            if ticket.revoked is not None:
-                return False
-        startable = 0
+        if member.lost and any(ticket.revoked is not None for ticket in member.lost.values()):
+            return False
+        version, startable = self._state.version, 0
         for ticket in member.tickets.values():
-            if ticket.state is TicketState.QUEUED and ticket.min_version <= self._state.version:
+            if ticket.state is QUEUED and ticket.min_version <= version:
                 startable += 1
         return startable < member.lookahead
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import commands as c
+from . import events as e
 from .feeding import Feeder
 from .ledger import Fate, Ticket
 from .state import RunState
@@ -31,6 +32,12 @@ class Holdings:
         """The ticket if it is the worker's, or was and the worker may not know yet that it is not."""
         member = self._state.members.get(worker)
         return None if member is None else member.tickets.get(ticket) or member.lost.get(ticket)
+
+    def released(self, report: e.Released, now: float) -> None:
+        """A worker gives a revoked ticket back."""
+        if found := self.live(report.worker, report.ticket):
+            self.give_back(found, "revoked")
+        self.answered(report.worker, report.ticket)
 
     def answered(self, worker: int, ticket: int) -> None:
         """The worker is through with ``ticket``."""

@@ -47,7 +47,7 @@ class Leases:
         first = self._policy.deadline(self._state)
         if self._state.ledger.tickets:
             look = self._looked + EVERY
-            return look if first is None else min(first, look)
+            return look if first is None or look < first else first
         return first
 
     def relieve(self, now: float) -> None:

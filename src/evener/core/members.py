@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from operator import attrgetter
 
-from .ledger import Ticket, TicketState
+from .ledger import COMPUTED, QUEUED, STARTED, Ticket
 
 REMEMBERED = 15
 """Durations kept for each size of micro-batch."""
@@ -121,7 +121,9 @@ class Member:
         if self.pace.known and self.recent:
             self.noise.add(DEVIATION * abs(math.log(seconds / self.seconds(size))))
         self.pace.add(size / seconds)
-        recent = self.recent.setdefault(size, deque(maxlen=REMEMBERED))
+        recent = self.recent.get(size)
+        if recent is None:
+            recent = self.recent[size] = deque(maxlen=REMEMBERED)
         recent.append(size / seconds)
         if len(recent) >= ENOUGH:
             ordered = sorted(recent)  # the median, without statistics' care for what is no list of numbers
@@ -162,15 +164,13 @@ class Member:
     @property
     def cold(self) -> bool:
         """Whether it computes its first micro-batch, and may take parameters in later than it ever will again."""
-        tickets = (*self.tickets.values(), *self.lost.values())
-        return not self.recent and any(ticket.state is TicketState.STARTED for ticket in tickets)
+        if self.recent:
+            return False
+        return any(ticket.state is STARTED for ticket in (*self.tickets.values(), *self.lost.values()))
 
     def waits(self, version: int) -> bool:
         """Whether it has a ticket that waits for a version newer than ``version``."""
-        for ticket in self.tickets.values():
-            if ticket.min_version > version and ticket.state is TicketState.QUEUED:
-                return True
-        return False
+        return any(ticket.min_version > version and ticket.state is QUEUED for ticket in self.tickets.values())
 
     def ready(self, now: float, version: int) -> tuple[float, float]:
         """When it will have computed all that it may start once it holds ``version``, and how late it is already.
@@ -187,11 +187,11 @@ class Member:
         pace = self.pace.value
         at, late, ahead = now, 0.0, 0
         for ticket in (*self.tickets.values(), *self.lost.values()):
-            if ticket.state is TicketState.STARTED and ticket.started is not None:
+            if ticket.state is STARTED and ticket.started is not None:
                 seconds = ticket.size / pace
                 at = max(at, ticket.started + seconds)
                 late = max(late, now - ticket.started - seconds)
-            elif ticket.state is TicketState.QUEUED and ticket.min_version <= version:
+            elif ticket.state is QUEUED and ticket.min_version <= version:
                 if ticket.due is not None:
                     late = max(late, now - ticket.due)
                 if ticket.id in self.tickets:
@@ -212,10 +212,10 @@ class Member:
         pace = self.pace.value
         end, ahead, until = -math.inf, 0, math.inf
         for ticket in (*self.tickets.values(), *self.lost.values()):
-            if ticket.state is TicketState.STARTED and ticket.started is not None:
+            if ticket.state is STARTED and ticket.started is not None:
                 over = ticket.started + ticket.size / pace
                 end, until = max(end, over), min(until, over)
-            elif ticket.state is TicketState.QUEUED and ticket.min_version <= version:
+            elif ticket.state is QUEUED and ticket.min_version <= version:
                 if ticket.due is not None:
                     until = min(until, ticket.due)
                 if ticket.id in self.tickets:
@@ -232,23 +232,24 @@ class Member:
         begun: list[Ticket] = []
         waiting: list[Ticket] = []
         for ticket in self.tickets.values():
-            (waiting if ticket.state is TicketState.QUEUED else begun).append(ticket)
+            (waiting if ticket.state is QUEUED else begun).append(ticket)
         if len(begun) > 1:
             begun.sort(key=_lot)
         if len(waiting) > 1:
             waiting.sort(key=_lot)
         computed = False
         for ticket in begun:
-            if ticket.state is TicketState.STARTED:
+            if ticket.state is STARTED:
                 at = (now if ticket.started is None else ticket.started) + ticket.size / pace
             else:
                 computed = True
             ticket.due = at + uplink
         for ticket in waiting:
-            if ticket.min_version > version:
+            least = ticket.min_version
+            if least > version:
                 ticket.due = None
                 continue
-            if ticket.min_version > self.version:
+            if least > self.version:
                 at = max(at, now + self.downlink.value)
             at = (at if at > now else now) + ticket.size / pace
             ticket.due = at + uplink
@@ -258,7 +259,7 @@ class Member:
                 if ticket.due is not None and ticket.due > last.get(ticket.group, -math.inf):
                     last[ticket.group] = ticket.due
             for ticket in begun:
-                if ticket.state is TicketState.COMPUTED:
+                if ticket.state is COMPUTED:
                     ticket.due = last[ticket.group]
 
 

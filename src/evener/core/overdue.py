@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from operator import itemgetter
 
-from .ledger import Lot, Ticket, TicketState
+from .ledger import QUEUED, Lot, Ticket
 from .state import RunState
 
 SLACK = 0.03
@@ -63,7 +63,7 @@ class _Waits:
         for ticket in lot.tickets.values():
             if ticket.revoked is not None:
                 self.revoked.append((ticket.revoked + self._answer(ticket.worker), [ticket]))
-            elif bound or ticket.state is TicketState.QUEUED:
+            elif bound or ticket.state is QUEUED:
                 groups.setdefault(ticket.group, []).append(ticket)
         for group in groups.values():
             if due := [ticket.due for ticket in group if ticket.due is not None]:
@@ -90,7 +90,7 @@ class _Waits:
             return math.inf
         size = sum([ticket.size for ticket in group])
         margin = size / rest + self._uplink + SLACK
-        begun = any(ticket.state is not TicketState.QUEUED for ticket in group)
+        begun = any(ticket.state is not QUEUED for ticket in group)
         if begun and self._following(group) is None:
             # It cannot move, so all that was computed would be lost: wait longer, until it has taken twice its time.
             margin = max(3 * margin, size / self._state.members[holder].pace.value)
@@ -103,7 +103,7 @@ class _Waits:
         """Where ``group`` goes, if it can; for those after it there is less room."""
         to = self._following(group)
         if to is not None:
-            self._taken += sum(ticket.size for ticket in group if ticket.state is not TicketState.QUEUED)
+            self._taken += sum(ticket.size for ticket in group if ticket.state is not QUEUED)
             self._left -= becomes_stale(group)
         return to
 

@@ -122,7 +122,9 @@ class Watch:
         self._row_workers.clear()
         if contribution.norm > 0 or contribution.loss is not None:
             self._informed = True
-        self._open.setdefault(step, []).append(contribution)
+        if (added := self._open.get(step)) is None:
+            added = self._open[step] = []
+        added.append(contribution)
 
     def refused(self, worker: int, samples: int, why: str) -> list[Warn]:
         """A contribution of ``samples`` was refused because of ``why``."""
@@ -150,11 +152,15 @@ class Watch:
             return []
         self._steps += 1
         self._latest.extend(added)
-        self._staleness.append((sum([one.stale for one in added]), sum([one.samples for one in added])))
+        stale = samples = 0
+        for one in added:
+            stale += one.stale
+            samples += one.samples
+        self._staleness.append((stale, samples))
         if not self._informed:  # timing alone: there is nothing to compare
             for one in added:
                 self._known(one)
-            return self._refusals()
+            return self._refusals() if self._to_tell else []
         self._losses.add([(one.loss, one.samples) for one in added if one.loss is not None])
         self._norms.add([(one.norm, one.samples) for one in added if one.norm > 0])
         said: list[Warn] = []

@@ -44,21 +44,21 @@ class WorkerCore:
     def handle(self, event: e.WorkerEvent, now: float) -> list[c.WorkerCommand]:
         """Take one event and return what to do about it, in order."""
         out: list[c.WorkerCommand] = []
-        match event:
+        match event:  # the frequent ones first, and by their kind alone, which is quickest
             case e.Granted():
                 self.queue.append(event)
                 if len(self.queue) > 1:
                     self.queue.sort(key=_turn)
-            case e.Revoked(ticket):
-                self._revoked(ticket, out)
-            case e.VersionReady(version):
-                self.received = max(self.received, version)
+            case e.ComputeDone():
+                self._computed(event.declined, now, out)
+            case e.VersionReady():
+                self.received = max(self.received, event.version)
                 self._pulling = False
-                out.append(c.Tell(e.Received(self.worker, version)))
+                out.append(c.Tell(e.Received(self.worker, event.version)))
             case e.Landed():
                 self._pushing -= 1
-            case e.ComputeDone(declined):
-                self._computed(declined, now, out)
+            case e.Revoked():
+                self._revoked(event.ticket, out)
         if self.current is None:
             self._next(now, out)
         return out

@@ -115,6 +115,17 @@ class Simulation:
         self._told = True
         self._server_free = 0.0
         self._moments = Moments(cluster.faults) if cluster.faults else None
+        self._does: dict[type, Callable[..., None]] = {  # what is not here is for the record
+            c.Grant: self._grant,
+            c.Accumulate: self._accumulate,
+            c.Step: self._step,
+            c.Publish: self._publish,
+            c.DrawEpoch: self._draw,
+            c.Revoke: self._revoke,
+            c.Discard: self._discard,
+            c.EndEpoch: self._end_epoch,
+            c.Finish: self._finish,
+        }
 
     @property
     def now(self) -> float:
@@ -155,22 +166,22 @@ class Simulation:
             for start, seconds in host.cuts:
                 if host.joins <= start:
                     self._workers.miss(worker, start, seconds)
-        spins, deadline = 0, None
+        spins, instant = 0, 0.0
+        deadline, until = None, math.inf
         while not self.coordinator.finished:
             if self._told:  # nothing else changes what the coordinator waits for
                 deadline, self._told = self.coordinator.deadline(), False
-            before = clock.now
-            if clock.advance(math.inf if deadline is None else deadline):
-                if clock.now > before:
+                until = math.inf if deadline is None else deadline
+            if not clock.advance(until):
+                if deadline is None:
+                    raise Stuck(f"nothing left to happen at {clock.now:.3f} s")
+                if deadline > clock.now or clock.now > instant:
                     spins = 0
-            elif deadline is not None:
-                spins = spins + 1 if deadline <= clock.now else 0
+                spins += deadline <= clock.now
                 if spins > SPINS:
                     raise Stuck(f"ticks without end at {clock.now:.3f} s")
-                clock.now = max(clock.now, deadline)
+                clock.now = instant = max(clock.now, deadline)
                 self._tell(e.Tick())
-            else:
-                raise Stuck(f"nothing left to happen at {clock.now:.3f} s")
             if clock.now > limit:
                 raise Stuck(f"not finished after {limit} s")
             while self._due:
@@ -201,48 +212,55 @@ class Simulation:
         if self._observer is not None:
             self._observer(self.coordinator, event, commands, now)
         for command in commands:
-            self._carry_out(command)
+            if (carry_out := self._does.get(type(command))) is not None:
+                carry_out(command)
         if self._moments is not None:
             for fault in self._moments.heard(event, commands, now):
                 # Not in the middle of what is being said: a death is an event, too.
                 self._clock.at(now, self._workers.befall, fault)
 
-    def _carry_out(self, command: c.Command) -> None:
+    # What it says is carried out ----------------------------------------------------------------------------
+
+    def _grant(self, grant: c.Grant) -> None:
+        if self._first_grant is None:
+            self._first_grant = self._clock.now
+        self._numeric.grant(grant)
+        granted = e.Granted(grant.ticket, grant.epoch, grant.step, grant.group, grant.ranges, grant.min_version)
+        self._workers.send(grant.worker, granted)
+
+    def _accumulate(self, add: c.Accumulate) -> None:
+        self._numeric.accumulate(add)
+        outcome = self.outcome
+        outcome.applied += add.samples
+        outcome.contributions += 1
+        outcome.stale += self._workers.accumulated(add.worker, add.push, add.step)
+
+    def _step(self, step: c.Step) -> None:
+        self._numeric.step(step)
+        seconds = self.cluster.step_seconds
+        self.outcome.steps += 1
+        self._clock.at(self._server_takes(seconds), self._tell, e.StepDone(step.version, seconds))
+
+    def _publish(self, publish: c.Publish) -> None:
+        self.outcome.seconds = self._clock.now - (self._first_grant or 0.0)
+        self._workers.publish(publish.version, self._numeric.publish(publish.version))
+
+    def _draw(self, draw: c.DrawEpoch) -> None:
+        positions = self._numeric.draw(draw.epoch)
+        self._clock.at(self._clock.now, self._tell, e.EpochDrawn(draw.epoch, positions))
+
+    def _revoke(self, revoke: c.Revoke) -> None:
+        self._workers.send(revoke.worker, e.Revoked(revoke.ticket))
+
+    def _discard(self, discard: c.Discard) -> None:
+        self._numeric.discard(discard.worker, discard.push)
+        self._workers.discarded(discard.worker, discard.push)
+
+    def _end_epoch(self, ended: c.EndEpoch) -> None:
         clock = self._clock
-        match command:  # the frequent ones first
-            case c.Grant():
-                if self._first_grant is None:
-                    self._first_grant = clock.now
-                self._numeric.grant(command)
-                g = command
-                granted = e.Granted(g.ticket, g.epoch, g.step, g.group, g.ranges, g.min_version)
-                self._workers.send(g.worker, granted)
-            case c.Accumulate(worker, push, step, samples, _, _):
-                self._numeric.accumulate(command)
-                self.outcome.applied += samples
-                self.outcome.contributions += 1
-                self.outcome.stale += self._workers.accumulated(worker, push, step)
-            case c.Step(version=version):
-                self._numeric.step(command)
-                seconds = self.cluster.step_seconds
-                self.outcome.steps += 1
-                clock.at(self._server_takes(seconds), self._tell, e.StepDone(version, seconds))
-            case c.Publish(version):
-                self.outcome.seconds = clock.now - (self._first_grant or 0.0)
-                self._workers.publish(version, self._numeric.publish(version))
-            case c.DrawEpoch(epoch):
-                positions = self._numeric.draw(epoch)
-                clock.at(clock.now, self._tell, e.EpochDrawn(epoch, positions))
-            case c.Revoke(worker, ticket):
-                self._workers.send(worker, e.Revoked(ticket))
-            case c.Discard(worker, push):
-                self._numeric.discard(worker, push)
-                self._workers.discarded(worker, push)
-            case c.EndEpoch(epoch):
-                self._numeric.end_epoch(command, clock.now)
-                self._due.append(command)
-                clock.at(clock.now + self.cluster.evaluation, self._tell, e.SnapshotTaken(epoch))
-            case c.Finish():
-                self.outcome.finish = command
-            case _:
-                pass
+        self._numeric.end_epoch(ended, clock.now)
+        self._due.append(ended)
+        clock.at(clock.now + self.cluster.evaluation, self._tell, e.SnapshotTaken(ended.epoch))
+
+    def _finish(self, finish: c.Finish) -> None:
+        self.outcome.finish = finish

@@ -129,7 +129,7 @@ class Ways:
             lane.send(lambda: then(self._through(self._clock.now, seconds)))
 
     def _through(self, now: float, seconds: float) -> float:
-        if not self._cuts:
+        if self._plain or not self._cuts:
             return now + seconds
         begun = self._cuts.after(now)
         return self._cuts.end(begun, begun + seconds)

@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 
 from ..core import commands as c
 from ..core import events as e
@@ -82,6 +83,13 @@ class Workers:
         self._waiting: set[int] = set()  # for parameters newer than they have
         self._published = 0
         self._parameters = numeric.publish(0)
+        self._does: dict[type, Callable[..., None]] = {
+            c.Tell: self._report,
+            c.Compute: self._compute,
+            c.Push: self._push,
+            c.Pull: self._pull,
+            c.Install: self._install,
+        }
 
     # What the server and the cluster do to them -------------------------------------------------------------
 
@@ -157,8 +165,9 @@ class Workers:
     def publish(self, version: int, parameters: object) -> None:
         """There are newer parameters: who waits for them gets them."""
         self._published, self._parameters = version, parameters
-        for target in sorted((self._workers[worker] for worker in self._waiting), key=lambda one: one.order):
-            self._answer_pull(target)
+        if self._waiting:
+            for target in sorted([self._workers[worker] for worker in self._waiting], key=_order):
+                self._answer_pull(target)
 
     def accumulated(self, worker: int, push: int, step: int) -> int:
         """A push was added to ``step``; returns how many of its samples were computed on older parameters."""
@@ -175,36 +184,34 @@ class Workers:
             self._clock.at(target.stopped, self._hear, target, event)
         elif target.alive:
             for command in target.core.handle(event, self._clock.now):
-                self._carry_out(target, command)
+                self._does[type(command)](target, command)
 
-    def _carry_out(self, target: _Worker, command: c.WorkerCommand) -> None:
-        now = self._clock.now
-        match command:  # the frequent ones first
-            case c.Tell(event):
-                at = target.ways.back(now)
-                if jitter := target.host.jitter:
-                    at = max(target.last_report, at + target.chance.uniform(0.0, jitter))
-                    target.last_report = at
-                self._deliver(target, event, at)
-            case c.Compute(ticket, epoch, ranges, version, step):
-                samples = target.tickets[ticket] = size(ranges)
-                declined, worker = self._declines(target), target.core.worker
-                task = Task(worker, ticket, epoch, ranges, version, step, target.parameters, declined)
-                # What a push still takes of its processor comes first.
-                end = self._end_of(target, samples) + max(0.0, target.sending - now)
-                target.busy = True
-                self._begin(task)
-                self._clock.at(end, self._computed, target, task)
-            case c.Push(tickets, versions):
-                self._push(target, tickets, versions)
-            case c.Pull(newer_than):
-                target.pull = newer_than
-                self._waiting.add(target.core.worker)
-                at = target.ways.back(now)
-                if self._published > newer_than:  # else the next publication answers it
-                    self._clock.at(at, self._answer_pull, target)
-            case c.Install():
-                target.parameters, target.at_hand = target.at_hand, None
+    def _report(self, target: _Worker, tell: c.Tell) -> None:
+        at = target.ways.back(self._clock.now)
+        if jitter := target.host.jitter:
+            at = max(target.last_report, at + target.chance.uniform(0.0, jitter))
+            target.last_report = at
+        self._deliver(target, tell.event, at)
+
+    def _compute(self, target: _Worker, job: c.Compute) -> None:
+        samples = target.tickets[job.ticket] = size(job.ranges)
+        declined, worker = self._declines(target), target.core.worker
+        task = Task(worker, job.ticket, job.epoch, job.ranges, job.version, job.step, target.parameters, declined)
+        # What a push still takes of its processor comes first.
+        end = self._end_of(target, samples) + max(0.0, target.sending - self._clock.now)
+        target.busy = True
+        self._begin(task)
+        self._clock.at(end, self._computed, target, task)
+
+    def _pull(self, target: _Worker, pull: c.Pull) -> None:
+        target.pull = pull.newer_than
+        self._waiting.add(target.core.worker)
+        at = target.ways.back(self._clock.now)
+        if self._published > pull.newer_than:  # else the next publication answers it
+            self._clock.at(at, self._answer_pull, target)
+
+    def _install(self, target: _Worker, install: c.Install) -> None:
+        target.parameters, target.at_hand = target.at_hand, None
 
     @staticmethod
     def _declines(target: _Worker) -> bool:
@@ -245,17 +252,17 @@ class Workers:
 
     # To and from the server ---------------------------------------------------------------------------------
 
-    def _push(self, target: _Worker, tickets: tuple[int, ...], versions: tuple[int, ...]) -> None:
-        host = target.host
+    def _push(self, target: _Worker, push: c.Push) -> None:
+        host, tickets, versions = target.host, push.tickets, push.versions
         target.pushes += 1
         target.sending = max(target.sending, self._clock.now) + host.work(host.push_work, self._clock.now)
         samples = [target.tickets.pop(ticket) for ticket in tickets]
         target.sums[target.pushes] = list(zip(samples, versions, strict=True))
         event = e.Arrived(target.core.worker, target.pushes, tickets, versions, float(sum(samples)))
-        push = self._numeric.push(event)
+        arrived = self._numeric.push(event)
         if host.refused and target.pushes % host.refused == 0:
-            push = replace(push, verdict="not finite")
-        target.ways.push(lambda at: self._land(target, push, at))
+            arrived = replace(arrived, verdict="not finite")
+        target.ways.push(lambda at: self._land(target, arrived, at))
 
     def _land(self, target: _Worker, push: e.Arrived, at: float) -> None:
         self._deliver(target, push, at)
@@ -289,3 +296,6 @@ class Workers:
         else:
             target.worked = max(target.worked, target.sending) + work  # it does not rest meanwhile
         self._hear(target, e.VersionReady(version))
+
+
+_order = attrgetter("order")

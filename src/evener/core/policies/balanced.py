@@ -12,7 +12,7 @@ from ..budget import Budget
 from ..commands import Planned
 from ..fitting import Fitting
 from ..forecast import Forecast
-from ..ledger import Lot, TicketState
+from ..ledger import QUEUED, Lot
 from ..members import Member
 from ..overdue import first_overdue, overdue
 from ..state import RunState
@@ -260,7 +260,7 @@ class Balanced(Policy):
         remedies: list[Late] = []
         for group, to in overdue(state, self.most, now, self._left(state)):
             for ticket in group:
-                if ticket.state is TicketState.QUEUED:
+                if ticket.state is QUEUED:
                     remedies.append(Late(ticket, expire=ticket.revoked is not None))
                 elif self.most:
                     remedies.append(Late(ticket, to, expire=to is None))

@@ -76,6 +76,11 @@ class Policy(ABC):
         """
         return None
 
+    def pauses(self, state: RunState) -> bool:
+        """Whether nobody is given anything at present, whatever is free: then who was passed over is not asked again,
+        not even where something has come back."""
+        return False
+
     def best_placed(self, state: RunState) -> Iterable[int]:
         """Workers that are asked again all the same, if they were passed over."""
         return ()

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import ClassVar
 
-from ..ledger import Ticket, TicketState
+from ..ledger import QUEUED, Ticket
 from ..members import Member
 from ..monitor import Monitor
 from ..state import RunState
@@ -87,6 +87,10 @@ class Delayed(PerPush):
         # The last push of an epoch may be smaller, and soon be done.
         return None if end is None or lot.free <= size * len(state.members) else (window, size, end)
 
+    def pauses(self, state: RunState) -> bool:
+        """While the window closes and something is in flight."""
+        return self._window.closing is not None and bool(state.ledger.tickets)
+
     # The window ---------------------------------------------------------------------------------------------
 
     def _open(self, state: RunState, now: float) -> None:
@@ -151,4 +155,4 @@ class Delayed(PerPush):
     @staticmethod
     def _unstarted(state: RunState) -> list[Ticket]:
         tickets = state.ledger.tickets.values()
-        return [ticket for ticket in tickets if ticket.state is TicketState.QUEUED and ticket.revoked is None]
+        return [ticket for ticket in tickets if ticket.state is QUEUED and ticket.revoked is None]

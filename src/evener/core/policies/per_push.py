@@ -63,4 +63,5 @@ class PerPush(Policy):
         if isinstance(self.push, int):
             return self.push
         batch = state.settings.batch
-        return max(batch // max(1, len(state.members)), min(2, batch))
+        part = batch // (len(state.members) or 1)
+        return part if part >= 2 else min(2, batch)
