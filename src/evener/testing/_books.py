@@ -118,8 +118,8 @@ def compare(coordinator: Coordinator, books: dict[int, EpochBook], collects: boo
             if collects:
                 batch = state.settings.batch
                 promise(lot.quota in (batch, epoch.positions % batch), f"lot {lot.index} is of {lot.quota}")
-    free = sum(lot.free for lot in ledger.lots.values())
-    promise(ledger.free == free, f"{ledger.free} are free, and {free} of the lots")
+    of_lots = sum(lot.free for lot in ledger.lots.values())
+    promise(ledger.free == of_lots, f"{ledger.free} are free, and {of_lots} of the lots")
     for member in state.members.values():
         started = [t.id for t in member.tickets.values() if t.state is TicketState.STARTED]
         promise(len(started) <= 1, f"worker {member.worker} computes tickets {started} at once")
